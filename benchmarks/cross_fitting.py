@@ -41,7 +41,7 @@ NOTHING = Truth(clinical=0.0, size=0.0, heterogeneity=0.0)
 
 def measure(seed: int, patients: int) -> dict[str, float]:
     """z of each model's AUC against 0.5 and of each difference of two, by DeLong's variance."""
-    section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none"}
+    section = {**load_study().learning, "leave_site_out_for": "none", "held_out_intervals": "none"}
     dataset = build_dataset(
         TASKS["T1"],
         **simulate_tables(

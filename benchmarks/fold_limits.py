@@ -31,7 +31,7 @@ In the first two it depends on the direction, or on neither.
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:
-    section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none"}
+    section = {**load_study().learning, "leave_site_out_for": "none", "held_out_intervals": "none"}
     tables = simulate_tables(
         TRUTHS[cohort], section["network_features"], patients=patients, seed=seed
     )

@@ -38,7 +38,7 @@ def trained(
     start = time.process_time()
     section = {
         **load_study().learning,
-        "held_out_sites": "none",
+        "leave_site_out_for": "none",
         "held_out_intervals": "none",
         "habitat_networks": habitat_networks,
     }

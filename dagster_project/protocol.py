@@ -361,7 +361,7 @@ class DynamicSection(Section):
     ]
     class_blocks_minimum: Annotated[int, Ge(1), Le(100_000)]
     due_soon_days: Annotated[int, Ge(0), Le(90)]
-    novelty_maximum: Annotated[float, Gt(0), Le(100)]
+    ood_score_maximum: Annotated[float, Gt(0), Le(100)]
     interval_maximum: Annotated[float, Gt(0), Le(1)]
 
 
@@ -373,7 +373,7 @@ class EndpointsSection(Section):
     missed_visits: Annotated[int, Ge(1), Le(20)]
     new_therapy: Literal["censored", "event"]
     clinical_progression: Literal["ignored", "event"]
-    response_share_in_practice: Annotated[float, Gt(0), Lt(1)]
+    target_prevalence: Annotated[float, Gt(0), Lt(1)]
 
 
 class AgreementSection(Section):
@@ -511,14 +511,14 @@ class HabitatsSection(Section):
     seed: Seed
 
 
-class HabitatWordsSection(Section):
-    """Section [habitat_words]."""
+class HabitatHistogramSection(Section):
+    """Section [habitat_histogram]."""
 
     density_hu: Edges
     spread_hu: Edges
 
 
-class SiteLeftOut(Section):
+class ExcludedSite(Section):
     """A recorded decision that a site is left out of training."""
 
     site: Words
@@ -530,8 +530,8 @@ class SiteLeftOut(Section):
 class GateSection(Section):
     """Section [gate]."""
 
-    sites_left_out: Annotated[
-        list[SiteLeftOut],
+    excluded_sites: Annotated[
+        list[ExcludedSite],
         Wording(
             'decisions, each { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", '
             f'reason = "…" }}, decided_by {WHO[0]}',
@@ -548,17 +548,17 @@ class ModelSection(Section):
 
     tasks: Annotated[list[Visit], Len(1), AfterValidator(_different)]
     primary_task: Visit
-    decided: Literal["exclude", "exclude_progressed", "keep"]
+    early_outcome_policy: Literal["exclude", "exclude_progressed", "keep"]
     folds: Folds
     seed: Seed
     leakage_auc: Annotated[float, Gt(0.5), Le(1)]
-    held_out_sites: Coverage
+    leave_site_out_for: Coverage
     held_out_intervals: Coverage
     reader_pairs_minimum: Count
     harmonise: Literal["none", "combat", "combat_mean_only"]
     harmonise_reference: str
     inner_folds: Folds
-    filter_keeps: Count
+    univariate_keep: Count
     redundant_correlation: Annotated[float, Gt(0), Le(1)]
     l1_share: Annotated[float, Gt(0), Le(1)]
     ridge_strengths: Strengths
@@ -578,13 +578,13 @@ class ModelSection(Section):
     network_seeds: Annotated[int, Ge(1), Le(1000)]
     network_epochs: Annotated[int, Ge(1), Le(100_000)]
     network_batch: Count
-    network_rate: Annotated[float, Gt(0), Le(10)]
+    learning_rate: Annotated[float, Gt(0), Le(10)]
     network_decay: ZeroOrMore
     network_width: Annotated[int, Ge(1), Le(10_000)]
     network_dropout: Annotated[float, Ge(0), Lt(1)]
     habitat_networks: list[Literal["st_gcn", "decomposition_transformer"]]
     device: Device
-    abstain_spread: Annotated[float, Gt(0), Le(1)]
+    abstain_sd: Annotated[float, Gt(0), Le(1)]
     six_months_days: Annotated[int, Ge(1), Le(1000)]
 
 
@@ -611,7 +611,7 @@ class Protocol(BaseModel):
     muscle: MuscleSection
     dhi: DhiSection
     habitats: HabitatsSection
-    habitat_words: HabitatWordsSection
+    habitat_histogram: HabitatHistogramSection
     gate: GateSection
     model: ModelSection
 
@@ -659,6 +659,33 @@ RELATIONS = (
 """Settings that are wrong only together."""
 
 
+# -- former names ----------------------------------------------------------------------------------
+
+RENAMED: Mapping[str, str] = {
+    "dynamic.novelty_maximum": "dynamic.ood_score_maximum",
+    "endpoints.response_share_in_practice": "endpoints.target_prevalence",
+    "gate.sites_left_out": "gate.excluded_sites",
+    "habitat_words": "habitat_histogram",
+    "model.abstain_spread": "model.abstain_sd",
+    "model.decided": "model.early_outcome_policy",
+    "model.filter_keeps": "model.univariate_keep",
+    "model.held_out_sites": "model.leave_site_out_for",
+    "model.network_rate": "model.learning_rate",
+}
+"""Sections and settings by the name that they had in an earlier version of the program."""
+
+
+def with_present_names(sections: Sections) -> Sections:
+    """A protocol of an earlier version, its sections and settings under their present names."""
+    return {
+        RENAMED.get(section, section): {
+            RENAMED.get(f"{section}.{name}", f"{section}.{name}").partition(".")[2]: value
+            for name, value in settings.items()
+        }
+        for section, settings in sections.items()
+    }
+
+
 # -- finding faults --------------------------------------------------------------------------------
 
 
@@ -671,12 +698,15 @@ class Fault:
     """
 
     key: str
-    kind: Literal["unknown", "missing", "value"]
+    kind: Literal["renamed", "unknown", "missing", "value"]
     inside: tuple[int | str, ...] = ()
 
 
 def find_faults(sections: Sections) -> list[Fault]:
-    """Unknown, missing and unusable settings, one fault per setting, in the order of the types."""
+    """Renamed, unknown, missing and unusable settings, in the order of the types.
+
+    One fault per setting: of a setting under its former name alone, the name.
+    """
     try:
         Protocol.model_validate(sections)
     except ValidationError as error:
@@ -684,7 +714,9 @@ def find_faults(sections: Sections) -> list[Fault]:
             _fault(one["loc"], one["type"])
             for one in error.errors(include_url=False, include_input=False)
         ]
-        return list({fault.key: fault for fault in reversed(found)}.values())[::-1]
+        renamed = {RENAMED[fault.key] for fault in found if fault.kind == "renamed"}
+        own = [f for f in reversed(found) if not (f.kind == "missing" and f.key in renamed)]
+        return list({fault.key: fault for fault in own}.values())[::-1]
     return []
 
 
@@ -708,6 +740,8 @@ def _fault(place: Sequence[int | str], kind: str) -> Fault:
     if inside or kind not in _KINDS_OF_FAULT:
         counted = tuple(part + 1 if isinstance(part, int) else part for part in inside)
         return Fault(key, "value", counted)
+    if kind == "extra_forbidden" and key in RENAMED:
+        return Fault(key, "renamed")
     return Fault(key, _KINDS_OF_FAULT[kind])
 
 
@@ -737,7 +771,7 @@ def setting_keys() -> tuple[str, ...]:
 def wording_of(key: str) -> Wording:
     """What a setting may be.
 
-    >>> wording_of("model.decided").en
+    >>> wording_of("model.early_outcome_policy").en
     'one of exclude, exclude_progressed, keep'
     >>> wording_of("recist.response_ratio").en
     'a number above 0 and below 1'

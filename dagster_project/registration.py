@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.protocol import (
+    RENAMED,
     ROLES,
     Fault,
     Relation,
@@ -119,7 +120,8 @@ def _floor(key: str, facts: Mapping[str, Any]) -> Floor:
 def find_problems(protocol: Sections, shipped: Sections) -> list[Problem]:
     """What keeps a protocol from being used; nothing where it may be.
 
-    1. A section or key that is not known: a misspelled key would leave its rule without effect.
+    1. A section or key that is not known: a misspelled key would leave its rule without effect. One
+       that had another name in an earlier version is named with the present name.
     2. A key that is missing, as in a protocol of an earlier version.
     3. A value of another kind, or outside what has a meaning (NaN, a negative number, a number as
        text, a misspelled word).
@@ -161,8 +163,20 @@ def _unknown_key(name: str) -> Problem:
     )
 
 
+def _former_name(name: str) -> Problem:
+    """A setting that stands under the name of an earlier version; its value may stay."""
+    new = _place(RENAMED[name])
+    return Problem(
+        f"{_place(name)} has another name in this version: {new}. "
+        "Rename it; its values mean what they meant.",
+        f"{_place(name)} 在本版本中已更名为 {new}。请改用新名称，取值含义不变。",
+    )
+
+
 def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
     place = _place(fault.key)
+    if fault.kind == "renamed":
+        return _former_name(fault.key)
     if fault.kind == "unknown":
         return _unknown_key(fault.key)
     if "." not in fault.key:

@@ -21,7 +21,7 @@ PROTOCOL = Path(__file__).with_name("study.toml")
 FEATURE_LIMIT = "feature_icc_lower_minimum"
 """The one limit of readers' agreement on a feature."""
 
-SHARE_IN_PRACTICE = "response_share_in_practice"
+TARGET_PREVALENCE = "target_prevalence"
 """The share of responders among patients who were not enrolled by outcome."""
 NOT_OF_RESULTS = ("publish",)
 """Sections that no result depends on: a change there trains and measures nothing anew."""
@@ -62,7 +62,7 @@ class Study:
         """
         shared = {
             FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT],
-            SHARE_IN_PRACTICE: self.section("endpoints")[SHARE_IN_PRACTICE],
+            TARGET_PREVALENCE: self.section("endpoints")[TARGET_PREVALENCE],
         }
         return MappingProxyType({**self.section("model"), **shared})
 

@@ -22,7 +22,7 @@ from dagster_project.statistics.pooling import Pooled, pool_sites
 from dagster_project.statistics.predictive_values import predictive_values_in_practice
 from dagster_project.statistics.roc import auc_delong, subgroup_aucs
 from dagster_project.statistics.sample_size import expected_auc_reach, sample_size
-from dagster_project.study import SHARE_IN_PRACTICE
+from dagster_project.study import TARGET_PREVALENCE
 from models.datasets import DHI, Dataset
 from models.learners import Fit, Section
 from models.risk_groups import compare_risk_groups
@@ -132,11 +132,11 @@ def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Esti
             "the share in practice is of responders, "
             f"and task {LANDMARK} tells freedom from progression"
         )
-    elif SHARE_IN_PRACTICE not in section:
-        why = f"[endpoints] {SHARE_IN_PRACTICE} was not handed over"
+    elif TARGET_PREVALENCE not in section:
+        why = f"[endpoints] {TARGET_PREVALENCE} was not handed over"
     if why:
         return dict.fromkeys(("ppv_in_practice", "npv_in_practice"), Estimate(None, reason=why))
-    found = predictive_values_in_practice(whole.y, held.positive, section[SHARE_IN_PRACTICE])
+    found = predictive_values_in_practice(whole.y, held.positive, section[TARGET_PREVALENCE])
     return {name: of_folds(figure, len(held.fits), 0.0, 1.0) for name, figure in found.items()}
 
 
@@ -284,7 +284,7 @@ def _facts(
         ),
         "share_positive_called": float(held.positive.mean()),
         "share_positive": float(y.mean()),
-        **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),
+        **({TARGET_PREVALENCE: section[TARGET_PREVALENCE]} if TARGET_PREVALENCE in section else {}),
         "reader_stability": "judged in each training fold"
         if all("features_judged" in f.chosen for f in held.fits)
         else "not judged: no column needs it, or too few reads in pairs",

@@ -198,7 +198,7 @@ class Baseline:
                 (
                     "filter",
                     RelevantColumns(
-                        section["filter_keeps"], section["redundant_correlation"], always, never
+                        section["univariate_keep"], section["redundant_correlation"], always, never
                     ),
                 ),
             ]

@@ -426,7 +426,7 @@ def _descend(
 
     step = vmap(grad_and_value(loss), randomness="different")
     optimiser = torch.optim.AdamW(
-        weights.values(), lr=section["network_rate"], weight_decay=section["network_decay"]
+        weights.values(), lr=section["learning_rate"], weight_decay=section["network_decay"]
     )
     batches = _batches(rows, section["network_batch"], np.random.default_rng(seed))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, section["network_epochs"])

@@ -67,7 +67,7 @@ def predict(served: ServedModel, others: Dataset, section: Section) -> pl.DataFr
 
     1. Probability by the model fitted on all training patients; positive at its stored cut-off.
     2. Bounds by the jackknife over the models of its folds.
-    3. Spread between members and seeds; above `abstain_spread` the model abstains.
+    3. Spread between members and seeds; above `abstain_sd` the model abstains.
     4. Novelty by means and deviations of the patients it was trained on.
 
     Raises

@@ -28,7 +28,7 @@ from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.statistics.calibration import calibration
 from dagster_project.statistics.pooling import pool_sites
 from dagster_project.statistics.roc import auc_delong
-from dagster_project.study import SHARE_IN_PRACTICE
+from dagster_project.study import TARGET_PREVALENCE
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
 from models.curves import PICTURES, curves, sanity_png, shown
@@ -803,7 +803,7 @@ def _told_predictive_values(model: TrainedModel) -> str:
     e, found, share = (
         model.evaluation,
         model.appraisal.figures,
-        model.appraisal.facts.get(SHARE_IN_PRACTICE),
+        model.appraisal.facts.get(TARGET_PREVALENCE),
     )
     ppv, npv = found["ppv_in_practice"], found["npv_in_practice"]
     cohort = f"in this cohort PPV {shown(e.ppv)}, NPV {shown(e.npv)}"

@@ -160,12 +160,12 @@ def cross_fit(
 def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: int) -> Pooled | str:
     """`leave_one_site_out` where the protocol asks for it of this learner, else why not.
 
-    1. `held_out_sites` says of whom: none, baselines (all but networks and the stack, whose cost is
-       that of a fold per hospital), or all.
+    1. `leave_site_out_for` says of whom: none, baselines (all but networks and the stack, whose
+       cost is that of a fold per hospital), or all.
     2. Never of a negative control.
     3. One hospital alone, or others without both classes: why.
     """
-    if why := _not_asked_for(learner, section, "held_out_sites"):
+    if why := _not_asked_for(learner, section, "leave_site_out_for"):
         return why
     try:
         return leave_one_site_out(learner, dataset, section, seed)[1]
@@ -366,5 +366,5 @@ def prediction_rows(
         },
     )
     return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(
-        abstained=pl.col("spread") > section["abstain_spread"]
+        abstained=pl.col("spread") > section["abstain_sd"]
     )

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from dagster_project.cli import main
 from dagster_project.protocol import (
     RELATIONS,
+    RENAMED,
     FeatureClass,
     Protocol,
     Wavelet,
@@ -122,8 +123,8 @@ def test_a_misspelled_word_is_refused_and_the_words_are_named(key: str) -> None:
     ("key", "value"),
     [
         ("endpoints.new_therapy", "Event"),
-        ("model.held_out_sites", "baseline"),
-        ("model.decided", "excluded"),
+        ("model.leave_site_out_for", "baseline"),
+        ("model.early_outcome_policy", "excluded"),
         ("model.harmonise", "ComBat"),
         ("reads.site_reader", "R9"),
         ("radiomics.engine", "Fused"),
@@ -140,7 +141,7 @@ def test_a_misspelled_word_is_refused_and_the_words_are_named(key: str) -> None:
         ("study.data_cutoff", "1.5.2026"),
         ("study.sites", ["00412877"]),
         ("model.alias", "Champion of all"),
-        ("gate.sites_left_out", [{"site": "BJCH"}]),
+        ("gate.excluded_sites", [{"site": "BJCH"}]),
     ],
 )
 def test_what_used_to_change_results_in_silence_is_refused(key: str, value: Any) -> None:
@@ -158,16 +159,16 @@ DECISION = {
 
 @pytest.mark.parametrize("missing", DECISION)
 def test_a_site_is_left_out_only_by_a_whole_decision(missing: str) -> None:
-    assert refusals("gate.sites_left_out", [DECISION]) == []
+    assert refusals("gate.excluded_sites", [DECISION]) == []
     short = {name: value for name, value in DECISION.items() if name != missing}
-    (problem,) = refusals("gate.sites_left_out", [DECISION, short])
+    (problem,) = refusals("gate.excluded_sites", [DECISION, short])
     assert f"entry 2, {missing}" in problem
 
 
 @pytest.mark.parametrize("who", ["Dr Murong", "王主任", "pi", "R123", ""])
 def test_who_left_a_site_out_is_a_code_or_a_role_and_no_name(who: str) -> None:
-    assert refusals("gate.sites_left_out", [{**DECISION, "decided_by": "R1"}]) == []
-    (problem,) = refusals("gate.sites_left_out", [{**DECISION, "decided_by": who}])
+    assert refusals("gate.excluded_sites", [{**DECISION, "decided_by": "R1"}]) == []
+    (problem,) = refusals("gate.excluded_sites", [{**DECISION, "decided_by": who}])
     assert "entry 1, decided_by" in problem
     assert not who or who not in problem.replace("PI", "")
 
@@ -196,6 +197,31 @@ def test_what_is_missing_is_named_with_the_line_to_add() -> None:
     (problem,) = find_problems(sections, SHIPPED)
     assert "too_small_mm = 5.0" in problem.en
     assert "too_small_mm = 5.0" in problem.zh
+
+
+def under_former_name(former: str) -> dict[str, Any]:
+    """The shipped protocol with one section or setting under the name that it had."""
+    section, _, name = RENAMED[former].partition(".")
+    if not name:
+        return {former if s == section else s: keys for s, keys in SHIPPED.items()}
+    old = former.partition(".")[2]
+    return {**SHIPPED, section: {old if k == name else k: v for k, v in SHIPPED[section].items()}}
+
+
+@pytest.mark.parametrize("former", RENAMED)
+def test_a_setting_under_its_former_name_is_refused_with_the_present_one(former: str) -> None:
+    (problem,) = find_problems(under_former_name(former), SHIPPED)
+    for key in (former, RENAMED[former]):
+        section, _, name = key.partition(".")
+        for text in (problem.en, problem.zh):
+            assert f"study.toml [{section}] {name}".rstrip() in text
+    assert "has another name" in problem.en
+    assert "已更名" in problem.zh
+
+
+def test_former_names_are_no_settings_and_present_ones_are() -> None:
+    assert not {*RENAMED} & {*KEYS, *section_types()}
+    assert {*RENAMED.values()} <= {*KEYS, *section_types()}
 
 
 def test_how_a_number_is_written_changes_nothing(tmp_path: Path) -> None:
@@ -290,8 +316,13 @@ def test_diff_with_a_protocol_of_an_earlier_version(
     assert "none" in call("diff").output
     text = PROTOCOL.read_text(encoding="utf-8").replace("too_small_mm = 5.0", "too_small = 4.0")
     (tmp_path / "earlier.toml").write_text(text, encoding="utf-8")
+    renamed = text.replace("early_outcome_policy", "decided")
+    (tmp_path / "renamed.toml").write_text(renamed, encoding="utf-8")
     output = call("diff", str(tmp_path / "earlier.toml")).output
     assert output.count("not there") == 2
+    assert call("diff", str(tmp_path / "renamed.toml")).output == output.replace(
+        "earlier", "renamed"
+    )
     with pytest.raises(StudyError, match="too_small_mm"):
         load_study(tmp_path / "earlier.toml")
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from dagster_project.protocol import Sections, section_types, setting_keys, wording_of
+from dagster_project.protocol import (
+    Sections,
+    section_types,
+    setting_keys,
+    with_present_names,
+    wording_of,
+)
 from dagster_project.registration import floors
 from dagster_project.study import PROTOCOL, Study, load_study, protocol_file, read_sections
 
@@ -87,7 +93,8 @@ def _show_section(rows: list[dict[str, Any]], name: str, *, as_json: bool) -> No
 def diff(other: Path) -> None:
     """Show where the protocol in use differs from OTHER, by default the one as shipped.
 
-    The other protocol may be one of an earlier version; it is not checked.
+    The other protocol may be one of an earlier version; it is not checked. Settings that had
+    another name there are compared under their present one.
 
     \b
     Example:
@@ -95,7 +102,8 @@ def diff(other: Path) -> None:
     """
     from dagster_project.commands.terminal import print_table
 
-    rows = list(_differences(load_study().sections, read_sections(other)))
+    earlier = with_present_names(read_sections(other))
+    rows = list(_differences(load_study().sections, earlier))
     print_table(f"Settings that differ from {other.name}", ["setting", "in use", other.name], rows)
 
 

@@ -246,17 +246,17 @@ def why_withheld(
 
     1. the state is none that a model was trained on
     2. nothing is left to predict (iCR)
-    3. by its response the patient was left out of the training ([model] decided)
+    3. by its response the patient was left out of the training ([model] early_outcome_policy)
     4. no model, or none with a prediction for the patient
     5. the model abstains
-    6. novelty above `novelty_maximum`
+    6. novelty above `ood_score_maximum`
     7. an interval wider than `interval_maximum`; one that was not computed is not wide
     """
     if situation.state in NO_POPULATION:
         return NO_POPULATION[situation.state]
     if visit["irecist_response"] == "iCR":
         return COMPLETE
-    decided = _why_decided(visit, sections["model"]["decided"])
+    decided = _why_decided(visit, sections["model"]["early_outcome_policy"])
     if decided:
         return decided
     if source.run is None:
@@ -277,7 +277,7 @@ def _why_decided(visit: Row, decided: str) -> str | None:
 def _why_unsure(prediction: Row, dynamic: Rules) -> str | None:
     if prediction["abstained"]:
         return ABSTAINS.format(spread=prediction["spread"])
-    if prediction["novelty"] is not None and prediction["novelty"] > dynamic["novelty_maximum"]:
+    if prediction["novelty"] is not None and prediction["novelty"] > dynamic["ood_score_maximum"]:
         return TOO_NEW.format(novelty=prediction["novelty"])
     bounds = (prediction["lower"], prediction["upper"])
     if None not in bounds and bounds[1] - bounds[0] > dynamic["interval_maximum"]:

@@ -222,7 +222,7 @@ def judge_agreement(
     A site of few pairs is judged by the figures of its pool, which the details name
     (`derive_reader_agreement`).
 
-    A site that fails can be left out only by `sites_left_out` of the protocol. Its pairs still
+    A site that fails can be left out only by `excluded_sites` of the protocol. Its pairs still
     stand in the rows by visit, so these are judged only where no site is left out.
     """
     rows = {
@@ -412,7 +412,7 @@ def _judge_task(
             0,
             f"{unlabelled} labels are based on no visit after {task}",
         ),
-        _judge_decided(trained_on, task, study.section("model")["decided"]),
+        _judge_decided(trained_on, task, study.section("model")["early_outcome_policy"]),
     ]
 
 

@@ -87,8 +87,8 @@ def derive_training_cohort(
     1. excluded: the first criterion, in order, that is not met (missing_visit I4, slice_thickness
        I5, artifact E1, consent_withdrawn E5, ineligible_<criterion>) or not known
        (unknown_<criterion>)
-    2. excluded: decided by the task's visit, as the protocol's `decided` says (progressed_by_T1,
-       responded_by_T1)
+    2. excluded: decided by the task's visit, as the protocol's `early_outcome_policy` says
+       (progressed_by_T1, responded_by_T1)
     3. excluded: no evaluable visit after the task's (no_response_after_T1); at the landmark,
        followed for less than `six_months_days` without an event (short_follow_up_after_T2)
     4. label: CR or PR at a visit after the task's, up to the first PD, and none after a new
@@ -125,13 +125,13 @@ def courses_by_task(
 
 def cohort_of(seen: Mapping[str, Sequence[Course]], study: Study) -> pl.DataFrame:
     """`derive_training_cohort` from `courses_by_task`."""
-    section, left_out, rows = study.section("model"), sites_left_out(study), []
+    section, left_out, rows = study.section("model"), excluded_sites(study), []
     for task, found in seen.items():
         for course in found:
             exclusion = (
                 "site_left_out"
                 if course.patient[0] in left_out
-                else _exclusion(course, task, section["decided"])
+                else _exclusion(course, task, section["early_outcome_policy"])
             )
             rows.append(
                 (
@@ -150,9 +150,9 @@ def cohort_of(seen: Mapping[str, Sequence[Course]], study: Study) -> pl.DataFram
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def sites_left_out(study: Study) -> frozenset[str]:
+def excluded_sites(study: Study) -> frozenset[str]:
     """Sites that the protocol leaves out of training, each by a recorded decision."""
-    return frozenset(entry["site"] for entry in study.section("gate")["sites_left_out"])
+    return frozenset(entry["site"] for entry in study.section("gate")["excluded_sites"])
 
 
 def describe_label(task: str) -> str:

@@ -194,7 +194,7 @@ def word_grid(study: Study) -> HistogramGrid:
     """The grid of the protocol."""
     from dagster_project.radiomics.habitat_histograms import HistogramGrid
 
-    return HistogramGrid.of(study.section("habitat_words"))
+    return HistogramGrid.of(study.section("habitat_histogram"))
 
 
 def load_histograms_as_of(

@@ -2132,8 +2132,7 @@ MODEL_RUNS = Table(
         ),
         number(
             "ppv_in_practice",
-            "PPV by Bayes at [endpoints] response_share_in_practice; "
-            "NULL where the label is not response",
+            "PPV by Bayes at [endpoints] target_prevalence; NULL where the label is not response",
             "按实际应答比例以贝叶斯公式换算的阳性预测值；标签非应答时为空",
             nullable=True,
             minimum=0,
@@ -2157,8 +2156,7 @@ MODEL_RUNS = Table(
         ),
         number(
             "npv_in_practice",
-            "NPV by Bayes at [endpoints] response_share_in_practice; "
-            "NULL where the label is not response",
+            "NPV by Bayes at [endpoints] target_prevalence; NULL where the label is not response",
             "按实际应答比例以贝叶斯公式换算的阴性预测值；标签非应答时为空",
             nullable=True,
             minimum=0,

@@ -43,7 +43,7 @@ class HistogramGrid:
 
     @classmethod
     def of(cls, section: Mapping[str, Sequence[float]]) -> HistogramGrid:
-        """The grid of study.toml [habitat_words]."""
+        """The grid of study.toml [habitat_histogram]."""
         return cls(
             *(tuple(float(edge) for edge in section[name]) for name in ("density_hu", "spread_hu"))
         )

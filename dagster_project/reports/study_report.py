@@ -150,7 +150,7 @@ def _courses(tables: s.Tables, population: s.Population, study: Study) -> dict[s
         "table_one": rows,
         "rates_by": s.summarise_response_by(tables, population),
         "weighted": s.weight_disease_control(
-            tables, population, study.section("endpoints")["response_share_in_practice"]
+            tables, population, study.section("endpoints")["target_prevalence"]
         ),
         "times": s.summarise_times(tables, population),
         "landmark_test": s.compare_curves(s.list_survival(tables, population)[1]),
@@ -176,7 +176,7 @@ def _modelling(tables: s.Tables, study: Study) -> dict[str, Any]:
     tasks = list(dict.fromkeys(r["task"] for r in runs))
     return {
         "runs": runs,
-        "response_share_in_practice": study.section("endpoints")["response_share_in_practice"],
+        "target_prevalence": study.section("endpoints")["target_prevalence"],
         "earlier_runs": tables["model_runs"].height - len(runs),
         "roc_figures": {task: _draw_roc(tables, runs, task) for task in tasks},
         "alarms": [r for r in runs if r["auc"] >= study.section("model")["leakage_auc"]],

@@ -296,7 +296,7 @@ def _draw_words(
 ) -> CohortHistograms:
     """Words and pairs of words of every lesion that is there; see `simulate_tables`, point 4."""
     study = load_study()
-    grid = HistogramGrid.of(study.section("habitat_words"))
+    grid = HistogramGrid.of(study.section("habitat_histogram"))
     present = (
         lesions.filter("present")
         .join(who.with_row_index("row"), on=["site", "patient"])

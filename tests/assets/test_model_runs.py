@@ -32,7 +32,7 @@ def test_predictive_values_in_practice_are_bayes_at_the_protocols_share_where_th
 ) -> None:
     """Worked out from sensitivity and specificity; a task of progression has none."""
     share, runs = (
-        load_study().section("endpoints")["response_share_in_practice"],
+        load_study().section("endpoints")["target_prevalence"],
         opened.table("model_runs"),
     )
     assert set(runs.filter(pl.col("task") != "T2")["task"]) >= {"T1"}

@@ -75,7 +75,7 @@ def test_an_upper_end_has_a_lower_one():
 
 @pytest.fixture(scope="module")
 def trained():
-    section = {**QUICK, "held_out_sites": "all", "held_out_intervals": "none"}
+    section = {**QUICK, "leave_site_out_for": "all", "held_out_intervals": "none"}
     return train([Baseline("clinical", ("clinical",), "ridge"), CLINICAL_SIZE], DATA, section, 3)
 
 

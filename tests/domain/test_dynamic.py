@@ -187,9 +187,9 @@ NUMBERS = ("probability", "lower", "upper", "novelty", "n_patients", "n_positive
         ),
         (
             {"L1": [100, 95]},
-            {"novelty": DYNAMIC["novelty_maximum"] + 2.6},
+            {"novelty": DYNAMIC["ood_score_maximum"] + 2.6},
             f"withheld: the patient is unlike those of the training, novelty "
-            f"{DYNAMIC['novelty_maximum'] + 2.6:.1f}",
+            f"{DYNAMIC['ood_score_maximum'] + 2.6:.1f}",
         ),
         (
             {"L1": [100, 95]},
@@ -242,7 +242,7 @@ def test_the_population_is_that_of_the_protocol(decided, response, why):
     from dagster_project.domain.dynamic import Situation, Source
 
     visit = {"visit": "T1", "irecist_response": response}
-    sections = {**STUDY.sections, "model": {**MODEL, "decided": decided}}
+    sections = {**STUDY.sections, "model": {**MODEL, "early_outcome_policy": decided}}
     source = Source(RUN, {**SURE, "spread": None})
     assert why_withheld(visit, Situation("controlled"), source, sections) == why
 

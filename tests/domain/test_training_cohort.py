@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.progression_free import NEW_THERAPY
-from dagster_project.domain.training_cohort import derive_training_cohort, sites_left_out
+from dagster_project.domain.training_cohort import derive_training_cohort, excluded_sites
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TRAINING_COHORT
 from dagster_project.study import PROTOCOL, load_study
@@ -77,7 +77,7 @@ def leaving_out(*entries):
         STUDY,
         sections={
             **STUDY.sections,
-            "gate": {**STUDY.section("gate"), "sites_left_out": list(entries)},
+            "gate": {**STUDY.section("gate"), "excluded_sites": list(entries)},
         },
     )
 
@@ -92,7 +92,7 @@ def test_0_a_site_is_left_out_by_a_recorded_decision():
 
 
 def test_0_by_default_no_site_is_left_out():
-    assert sites_left_out(load_study(PROTOCOL)) == frozenset()
+    assert excluded_sites(load_study(PROTOCOL)) == frozenset()
 
 
 LABELS = {
@@ -124,7 +124,10 @@ def test_a_response_under_another_therapy_is_none():
 def test_the_protocol_says_who_counts_as_decided(policy, kept):
     courses = (("T1 PD iUPD", "T2 PR iPR"), ("T1 PR iPR", "T2 PR iPR"))
     assert (
-        tuple(derive(*visits, study=protocol(decided=policy))["included"] for visits in courses)
+        tuple(
+            derive(*visits, study=protocol(early_outcome_policy=policy))["included"]
+            for visits in courses
+        )
         == kept
     )
 
@@ -153,7 +156,13 @@ def test_after_the_last_visit_the_label_is_six_months_without_progression(days, 
 
 @pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True)])
 def test_each_task_is_told_of_visits_after_its_own(task, label):
-    found = derive("T1 SD iSD", "T2 PR iPR", "V1 SD iSD", task=task, study=protocol(decided="keep"))
+    found = derive(
+        "T1 SD iSD",
+        "T2 PR iPR",
+        "V1 SD iSD",
+        task=task,
+        study=protocol(early_outcome_policy="keep"),
+    )
     assert (found["task"], found["label"]) == (task, label)
     assert f"after {task}" in found["label_definition"]
 

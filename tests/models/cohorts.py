@@ -17,7 +17,7 @@ from dagster_project.study import load_study
 from models.datasets import TASKS, Dataset, build_dataset
 
 STUDY = load_study()
-SECTION = MappingProxyType({**STUDY.learning, "filter_keeps": 8})
+SECTION = MappingProxyType({**STUDY.learning, "univariate_keep": 8})
 SITES = ("NORTH", "SOUTH", "EAST")
 PAIRS = (("T0", "T1"), ("T1", "T2"), ("T0", "T2"))
 

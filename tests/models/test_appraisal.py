@@ -19,7 +19,7 @@ from dagster_project.statistics.calibration import calibration_estimates
 from dagster_project.statistics.cross_fitting import fold_variance, of_folds
 from dagster_project.statistics.predictive_values import predictive_values_in_practice
 from dagster_project.statistics.roc import auc_delong
-from dagster_project.study import SHARE_IN_PRACTICE
+from dagster_project.study import TARGET_PREVALENCE
 from models.appraisal import Appraisal, Held, appraise, subgroups
 from models.baselines import BASELINES, Baseline
 from models.datasets import TASKS, build_dataset
@@ -105,7 +105,7 @@ def test_4_risk_groups_are_lifelines_curves_and_test():
 
 def test_8c_predictive_values_in_practice_have_them_too(trained):
     model = trained["clinical_size"]
-    given = predictive_values_in_practice(DATA.y, model.positive, SECTION[SHARE_IN_PRACTICE])
+    given = predictive_values_in_practice(DATA.y, model.positive, SECTION[TARGET_PREVALENCE])
     for name, own in given.items():
         assert model.appraisal.figures[name] == of_folds(own, len(model.fits), 0.0, 1.0)
 
@@ -148,13 +148,13 @@ def test_10_each_hospital_is_judged_by_a_model_without_it(trained):
     assert told(trained).figures["auc_held_out_sites"].value is not None
     assert (
         told(trained, "st_gcn").figures["auc_held_out_sites"].reason
-        == "not asked for: [model].held_out_sites is baselines"
+        == "not asked for: [model].leave_site_out_for is baselines"
     )
     assert "not asked" in hold_out_sites(replace(BASELINES[4]), DATA, QUICK, 1)
     alone = replace(DATA, sites=("NORTH",) * 120)
     assert "there is one" in hold_out_sites(CLINICAL_SIZE, alone, QUICK, 1)
     asked = hold_out_sites(
-        Network("st_gcn"), DATA, {**QUICK, "held_out_sites": "all", "network_epochs": 1}, 1
+        Network("st_gcn"), DATA, {**QUICK, "leave_site_out_for": "all", "network_epochs": 1}, 1
     )
     assert set(asked.sites) == set(DATA.sites)
 
@@ -195,7 +195,7 @@ def test_13_with_shuffled_labels_no_network_and_no_baseline_tells_anything(train
     The standard error is that of Mann-Whitney without a difference. The true labels lie far
     outside.
     """
-    section, shuffles = {**QUICK, "held_out_sites": "none", "folds": 2, "network_epochs": 4}, 4
+    section, shuffles = {**QUICK, "leave_site_out_for": "none", "folds": 2, "network_epochs": 4}, 4
     m = int(DATA.y.sum())
     reach = 3 * np.sqrt(121 / (12 * m * (120 - m)) / shuffles)
     found = {learner.name: [] for learner in LEARNERS}
@@ -232,9 +232,9 @@ def test_14_a_hospital_of_three_and_one_of_one_class_are_told_and_stop_nothing()
 @pytest.mark.parametrize(
     ("task", "section", "why"),
     [
-        ("T0", {SHARE_IN_PRACTICE: 0.3}, None),
-        ("T1", {SHARE_IN_PRACTICE: 0.3}, None),
-        ("T2", {SHARE_IN_PRACTICE: 0.3}, "task T2 tells freedom from progression"),
+        ("T0", {TARGET_PREVALENCE: 0.3}, None),
+        ("T1", {TARGET_PREVALENCE: 0.3}, None),
+        ("T2", {TARGET_PREVALENCE: 0.3}, "task T2 tells freedom from progression"),
         ("T1", {}, "was not handed over"),
     ],
 )
@@ -242,10 +242,10 @@ def test_12_only_a_task_that_tells_response_has_them(task, section, why):
     data = replace(dataset(), task=replace(TASKS[task], visits=("T0", "T1", "T2")))
     p = np.where(data.y, 0.6, 0.4) + np.linspace(-0.2, 0.2, data.y.size)
     held = Held(np.arange(data.y.size) % 2, p, p > 0.5, ())
-    bare = {k: v for k, v in SECTION.items() if k != SHARE_IN_PRACTICE}
+    bare = {k: v for k, v in SECTION.items() if k != TARGET_PREVALENCE}
     found = appraise(data, data, held, "not asked for", {**bare, **section}, 1)
     e = found.figures["ppv_in_practice"]
     assert (e.value is None) == bool(why)
     assert why is None or why in e.reason
     assert why or e == predictive_values_in_practice(data.y, p > 0.5, 0.3)["ppv_in_practice"]
-    assert found.facts.get(SHARE_IN_PRACTICE) == section.get(SHARE_IN_PRACTICE)
+    assert found.facts.get(TARGET_PREVALENCE) == section.get(TARGET_PREVALENCE)

@@ -83,7 +83,7 @@ def test_5_dhi_passes_the_filter_whole():
         if c.block == "dhi" and not np.isnan(x).all()
     }
     assert observed <= set(model.features)
-    assert len(model.features) == SECTION["filter_keeps"] + len(observed)
+    assert len(model.features) == SECTION["univariate_keep"] + len(observed)
 
 
 def test_6_a_missing_value_counts_as_the_training_median():

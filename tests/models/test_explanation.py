@@ -44,7 +44,7 @@ def trained():
     return {
         m.name: m
         for m in train(
-            [*members, Stack(members)], DATA, {**SECTION, "held_out_sites": "none"}, seed=5
+            [*members, Stack(members)], DATA, {**SECTION, "leave_site_out_for": "none"}, seed=5
         )
     }
 

@@ -188,7 +188,7 @@ def test_5_too_few_lesions_take_the_shipped_limits():
     ids=["elastic net", "boosting"],
 )
 def test_6_each_fold_divides_by_its_own_limits_and_stores_them(learner):
-    section = {**SECTION, "folds": 2, "inner_folds": 2, "held_out_sites": "none"}
+    section = {**SECTION, "folds": 2, "inner_folds": 2, "leave_site_out_for": "none"}
     (found,) = train([learner], DATA, section, seed=3)
     for k, fit in enumerate(found.fits):
         training = found.dataset.take(found.fold != k)

@@ -34,7 +34,7 @@ SECTION = {
     "inner_folds": 2,
     "folds": 2,
     "network_features": STUDY["network_features"][:4],
-    "held_out_sites": "none",
+    "leave_site_out_for": "none",
 }
 TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
 DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())

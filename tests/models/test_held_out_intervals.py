@@ -24,7 +24,7 @@ from tests.models.test_training import Constant, Memory, runs_of
 SIZE = Baseline("size_change", ("size",), "ridge")
 DATA = dataset(60, effect=0.3)
 FOLD = np.arange(60) % 5
-QUICK = {**SECTION, "inner_folds": 2, "held_out_sites": "none"}
+QUICK = {**SECTION, "inner_folds": 2, "leave_site_out_for": "none"}
 
 
 @pytest.fixture(scope="module")

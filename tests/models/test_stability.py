@@ -153,7 +153,7 @@ def test_4_no_learner_uses_a_feature_that_its_training_patients_readers_do_not_a
         "network_patients_minimum": 10,
         "network_epochs": 1,
         "network_seeds": 1,
-        "held_out_sites": "none",
+        "leave_site_out_for": "none",
         "folds": 2,
         "inner_folds": 2,
     }

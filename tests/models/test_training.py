@@ -78,7 +78,10 @@ class Constant:
 def test_1_a_patients_probability_comes_from_the_model_and_cutoff_that_had_not_seen_the_patient():
     learner = Memory()
     (found,) = train(
-        [learner], DATA, {**SECTION, "held_out_sites": "none", "held_out_intervals": "none"}, seed=1
+        [learner],
+        DATA,
+        {**SECTION, "leave_site_out_for": "none", "held_out_intervals": "none"},
+        seed=1,
     )
     assert len(learner.fitted_on) == 6
     for patient, fold, probability in zip(

@@ -26,7 +26,7 @@ from dagster_project.radiomics.habitat_histograms import (
 from dagster_project.radiomics.habitat_measures import measure_habitats
 from dagster_project.study import load_study
 
-GRID = HistogramGrid.of(load_study().section("habitat_words"))
+GRID = HistogramGrid.of(load_study().section("habitat_histogram"))
 SETTINGS = habitat_settings(load_study()) | {"lesions_minimum": 2}
 
 

@@ -134,7 +134,7 @@ def test_5_the_index_tells_response_where_the_amount_of_change_does(truth, tells
 
 
 def test_6_each_fold_of_a_simulated_cohort_fits_limits_of_its_own():
-    section = {**STUDY.learning, "folds": 2, "inner_folds": 2, "held_out_sites": "none"}
+    section = {**STUDY.learning, "folds": 2, "inner_folds": 2, "leave_site_out_for": "none"}
     made = simulate_tables(Truth(), FEATURES, patients=80, sites=3, seed=2)
     data = build_dataset(TASKS["T1"], **made.of_dataset())
     found = {m.name: m for m in train_baselines(data, section, seed=1)}["delta_radiomics_dhi"]
