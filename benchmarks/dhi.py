@@ -60,7 +60,7 @@ EDITS = (
 )
 MEASURES = {
     "dhi": "DHI",
-    "dhi_amount": "amount",
+    "dhi_magnitude": "amount",
     "wasserstein": "centred Wasserstein",
     "entropy": "change of entropy",
     "ithscore": "change of ITHscore",
@@ -122,7 +122,7 @@ def judged(row, settings):
         0, named=True
     )
     return row | {
-        name: lesion[name] for name in ("dhi", "dhi_amount", "delta_log_volume", "reason")
+        name: lesion[name] for name in ("dhi", "dhi_magnitude", "delta_log_volume", "reason")
     }
 
 
@@ -217,7 +217,7 @@ def print_amounts(rows):
     print("|---" * (len(VOLUMES_ML) + 1) + "|")
     for edit in (e for e in EDITS if any(r["edit"] == e for r in rows)):
         classes = [
-            [r["dhi_amount"] for r in rows if (r["edit"], r["volume_ml"]) == (edit, v)]
+            [r["dhi_magnitude"] for r in rows if (r["edit"], r["volume_ml"]) == (edit, v)]
             for v in VOLUMES_ML
         ]
         print(
@@ -257,7 +257,7 @@ def print_summary(rows):
 
     unchanged = [r for r in rows if r["edit"] == "none"]
     if len({r["volume_ml"] for r in unchanged}) > 1:
-        for name in ("dhi", "dhi_amount"):
+        for name in ("dhi", "dhi_magnitude"):
             rho = spearmanr(
                 [r[name] for r in unchanged], [r["volume_ml"] for r in unchanged]
             ).statistic

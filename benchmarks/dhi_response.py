@@ -52,7 +52,7 @@ VISITS = ("T0", "T1")
 SITE = replace(TINY.sites[0], courses=("late_responder", "stable"))
 MEASURES = (
     "dhi",
-    "dhi_amount",
+    "dhi_magnitude",
     "u_texture",
     "u_density",
     "u_spatial",

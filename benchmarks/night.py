@@ -151,11 +151,11 @@ def tables_of(patients):
     days = dict(zip(("T0", "T1", "T2"), DAYS, strict=True))
     at = lesions.with_columns(
         scan=digest_of("patient", "visit"),
-        node=False,
-        too_small=False,
+        is_lymph_node=False,
+        too_small_to_measure=False,
         organ=pl.col("lesion"),
         day=pl.col("visit").replace_strict(days),
-        accepted_because=pl.lit("agreement"),
+        acceptance_basis=pl.lit("agreement"),
         n_readers=2,
         locked_at=MOMENT,
         recorded_at=MOMENT,
@@ -165,7 +165,7 @@ def tables_of(patients):
         short_axis_mm=pl.col("longest_diameter_mm") * 0.8, input_fingerprint=pl.col("scan")
     )
     read = pl.concat([at.with_columns(reader=pl.lit(r)) for r in READERS])
-    outlined = pl.when("present").then(digest_of("scan", "lesion", "reader"))
+    outlined = pl.when("is_present").then(digest_of("scan", "lesion", "reader"))
     visits = at.select(
         "site",
         "patient",

@@ -47,8 +47,8 @@ def cohort(n, seed=20260112):
                 "visit": visit,
                 "scan": f"P{patient}-{visit}",
                 "simulated": True,
-                "node": False,
-                "present": True,
+                "is_lymph_node": False,
+                "is_present": True,
             }
             found += [
                 who
@@ -56,7 +56,7 @@ def cohort(n, seed=20260112):
                     "lesion": f"L{k}",
                     "role": "target",
                     "organ": f"organ {k}",
-                    "too_small": False,
+                    "too_small_to_measure": False,
                     "longest_diameter_mm": float(size * trend**place * random.normal(1, 0.03)),
                 }
                 for k, size in enumerate(sizes)
@@ -67,7 +67,7 @@ def cohort(n, seed=20260112):
                 | {
                     "lesion": "P1",
                     "role": "non_target",
-                    "too_small": False,
+                    "too_small_to_measure": False,
                     "nontarget_state": "NON_CR_NON_PD",
                 }
             )
@@ -77,7 +77,7 @@ def cohort(n, seed=20260112):
                     | {
                         "lesion": "N1",
                         "role": "new",
-                        "too_small": False,
+                        "too_small_to_measure": False,
                         "unequivocal": place > 2,
                         "longest_diameter_mm": 9.0 + place,
                     }

@@ -32,7 +32,8 @@ def icc(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         severity=severity,
         description=" ".join(map(describe, broken)) or "every site agrees",
         metadata={
-            f"{v.rule} {v.scope}": v.figure if v.figure is not None else v.verdict for v in verdicts
+            f"{v.rule} {v.scope}": v.statistic if v.statistic is not None else v.verdict
+            for v in verdicts
         },
     )
 

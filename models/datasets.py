@@ -42,7 +42,7 @@ What the case report knows at the first cycle counts as known at this visit.
 
 DHI_COLUMNS = (
     "dhi",
-    "dhi_amount",
+    "dhi_magnitude",
     "u_texture",
     "u_density",
     "u_spatial",
@@ -599,7 +599,7 @@ def _target_volumes(lesions: pl.DataFrame) -> pl.DataFrame:
     NULL where a target of the baseline was not measured there.
     """
     targets = lesions.filter(pl.col("role") == "target")
-    volume = pl.when(pl.col("present")).then("volume_mm3").otherwise(0.0)
+    volume = pl.when(pl.col("is_present")).then("volume_mm3").otherwise(0.0)
     totals = targets.group_by(*_KEY, "visit").agg(
         volume_mm3=volume.sort_by("lesion").sum(), unmeasured=volume.is_null().sum(), n=pl.len()
     )

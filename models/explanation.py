@@ -207,7 +207,7 @@ ROW = {
     "scope": pl.String(),
     "item": pl.String(),
     "value": pl.Float64(),
-    "spread": pl.Float64(),
+    "ensemble_sd": pl.Float64(),
     "simulated": pl.Boolean(),
 }
 """Columns of `attribution_rows`."""
@@ -245,7 +245,9 @@ def _patient_rows(parts: Parts, dataset: Dataset, i: int) -> list[dict[str, Any]
             "scope": scope,
             "item": item,
             "value": float(by_part[scope, item].mean()),
-            "spread": float(by_part[scope, item].std()) if by_part[scope, item].size > 1 else None,
+            "ensemble_sd": float(by_part[scope, item].std())
+            if by_part[scope, item].size > 1
+            else None,
         }
         for scope, item in shown
     ]
@@ -259,7 +261,7 @@ def name_lesions(
     Positions count the sorted names of the lesions that are present at a visit that the task sees.
     """
     seen = lesions.filter(
-        pl.col("visit").is_in(list(visits)) & pl.col("present").fill_null(value=False)
+        pl.col("visit").is_in(list(visits)) & pl.col("is_present").fill_null(value=False)
     )
     places = (
         seen.select("site", "patient", "lesion")

@@ -110,7 +110,7 @@ def build_sequences(
     the visits seen take part.
     """
     seen = pl.col("visit").is_in(list(visits))
-    lesions = lesions.filter(seen & pl.col("present").fill_null(value=False)).join(
+    lesions = lesions.filter(seen & pl.col("is_present").fill_null(value=False)).join(
         roster.select("row", *_WHO), on=_WHO
     )
     cells = _cells(lesions, features.filter(seen))

@@ -86,7 +86,7 @@ def predict(served: ServedModel, others: Dataset, section: Section) -> pl.DataFr
         probability,
         probability >= served.facts["cutoff"],
         spread,
-        served.reference.novelty(others),
+        served.reference.ood_score(others),
         section,
     )
     return conform(

@@ -75,7 +75,7 @@ class GateClosedError(RuntimeError):
 
     def __init__(self, closed: Sequence[Verdict]) -> None:
         shown = "; ".join(
-            f"{v.rule} at {v.scope}: {v.verdict}, figure {v.figure}, limit {v.limit}"
+            f"{v.rule} at {v.scope}: {v.verdict}, figure {v.statistic}, limit {v.threshold}"
             for v in closed
         )
         super().__init__(

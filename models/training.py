@@ -305,10 +305,10 @@ def derive_predictions(
             t.probabilities,
             t.positive,
             t.spread,
-            TrainingDistribution.fitted(t.dataset).novelty(t.dataset),
+            TrainingDistribution.fitted(t.dataset).ood_score(t.dataset),
             section,
         ).with_columns(
-            label=pl.Series(t.dataset.y),
+            observed_response=pl.Series(t.dataset.y),
             fold=pl.Series(t.fold),
             lower=pl.Series(t.bounds.lower, nan_to_null=True),
             upper=pl.Series(t.bounds.upper, nan_to_null=True),
@@ -340,8 +340,8 @@ def prediction_rows(
             "model": model,
             "model_version": version,
             "probability": probability,
-            "positive": positive,
-            "label": None,
+            "predicted_positive": positive,
+            "observed_response": None,
             "fold": None,
             "alias": None,
             "lower": None,
@@ -349,12 +349,12 @@ def prediction_rows(
             "input_digest": None,
             "gate": "open",
             "amendments": None,
-            "spread": np.full(probability.size, np.nan) if spread is None else spread,
-            "novelty": ood_score,
+            "ensemble_sd": np.full(probability.size, np.nan) if spread is None else spread,
+            "ood_score": ood_score,
             "simulated": data.simulated,
         },
         schema_overrides={
-            "label": pl.Boolean,
+            "observed_response": pl.Boolean,
             "fold": pl.Int64,
             "site": pl.String,
             "patient": pl.String,
@@ -365,6 +365,6 @@ def prediction_rows(
             "amendments": pl.String,
         },
     )
-    return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(
-        abstained=pl.col("spread") > section["abstain_sd"]
+    return rows.with_columns(pl.col("ensemble_sd", "ood_score").fill_nan(None)).with_columns(
+        abstained=pl.col("ensemble_sd") > section["abstain_sd"]
     )

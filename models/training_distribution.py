@@ -45,7 +45,7 @@ class TrainingDistribution:
         """What is stored beside the names."""
         return {"means": self.means, "deviations": self.deviations}
 
-    def novelty(self, dataset: Dataset) -> np.ndarray:
+    def ood_score(self, dataset: Dataset) -> np.ndarray:
         """Root mean square of the z-scores of a row's known columns; NaN without one.
 
         Columns that do not vary among the training patients, and those that are gone, are left out.

@@ -77,7 +77,7 @@ def test_a_closed_gate_holds_up_neither_pages_nor_publication(closed: Stage) -> 
     assert list(closed.trial.home.published.glob("lakehouse-*.duckdb"))
     verdicts = closed.table("quality_verdicts").filter(pl.col("verdict") == "fail")
     assert set(verdicts["rule"]) == {"open_arbitrations", "icc_resolved", "icc_lower_bound"}
-    assert verdicts["figure"].null_count() == verdicts["limit"].null_count() == 0
+    assert verdicts["statistic"].null_count() == verdicts["threshold"].null_count() == 0
 
 
 def test_training_alone_in_a_new_run_meets_the_same_gate(
@@ -192,7 +192,7 @@ def test_arbitration_touches_nothing_that_it_does_not_explain(
             name
         )
     figures = difference(repeated.table("reader_figures"), opened.table("reader_figures"))
-    assert set(figures["figure"]) == {"disagreement_index"}, "a decision moves no measurement"
+    assert set(figures["statistic"]) == {"disagreement_index"}, "a decision moves no measurement"
     changed = difference(repeated.table("reader_agreement"), opened.table("reader_agreement"))
     assert set(changed.filter(scope="lesion")["patient"]) == {decided}
     assert CAREFUL not in set(
@@ -203,8 +203,8 @@ def test_arbitration_touches_nothing_that_it_does_not_explain(
 def test_the_accepted_read_is_the_endorsed_one(repeated: Stage, opened: Stage) -> None:
     decided = opened.trial.pseudonym(CARELESS, 0)
     before, now = (stage.table("lesions").filter(patient=decided) for stage in (repeated, opened))
-    assert set(before["accepted_because"]) == {"provisional"}
-    assert set(now["accepted_because"]) == {"arbitration"}
+    assert set(before["acceptance_basis"]) == {"provisional"}
+    assert set(now["acceptance_basis"]) == {"arbitration"}
     assert set(now["reader"]) == {"R1"}
 
 

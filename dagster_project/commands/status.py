@@ -117,8 +117,8 @@ ZH = {
     "Why": "原因",
     "rule": "规则",
     "scope": "范围",
-    "figure": "数值",
-    "limit": "界值",
+    "statistic": "数值",
+    "threshold": "界值",
     "verdict": "判定",
     "detail": "说明",
     "fail": "不通过",
@@ -416,7 +416,7 @@ def _print_arbitration(lake: Lake, words: Words, site: str | None) -> None:
 
 def _print_gate(lake: Lake, words: Words) -> None:
     verdicts: list[tuple[Any, ...]] = lake.query(
-        'SELECT rule, scope, figure, "limit", verdict, detail, protocol_digest '
+        "SELECT rule, scope, statistic, threshold, verdict, detail, protocol_digest "
         "FROM quality_verdicts "
         "WHERE kind = 'cohort' ORDER BY ALL"
     ).fetchall()
@@ -441,14 +441,14 @@ def _print_gate(lake: Lake, words: Words) -> None:
             (
                 words.code(rule),
                 words.code(scope),
-                figure,
-                limit,
+                statistic,
+                threshold,
                 words.code(verdict),
                 words.reason(detail),
             )
-            for rule, scope, figure, limit, verdict, detail in closed
+            for rule, scope, statistic, threshold, verdict, detail in closed
         ]
-        words.table("Why", ["rule", "scope", "figure", "limit", "verdict", "detail"], rows)
+        words.table("Why", ["rule", "scope", "statistic", "threshold", "verdict", "detail"], rows)
 
 
 def _print_earlier(lake: Lake, words: Words) -> None:

@@ -30,7 +30,7 @@ MEASUREMENTS = ("longest_diameter_mm", "short_axis_mm", "volume_mm3")
 
 PAIRS: Mapping[str, pl.DataType] = {
     **dict.fromkeys(("site", "patient", "visit", "lesion", "reader_a", "reader_b"), pl.String()),
-    **dict.fromkeys(("node", "present_a", "present_b"), pl.Boolean()),
+    **dict.fromkeys(("is_lymph_node", "is_present_a", "is_present_b"), pl.Boolean()),
     **{f"{name}_{side}": pl.Float64() for name in MEASUREMENTS for side in "ab"},
     "dice": pl.Float64(),
     "dice_reason": pl.String(),
@@ -146,11 +146,11 @@ def _pair(
         "lesion": a["lesion"],
         "reader_a": a["reader"],
         "reader_b": b["reader"],
-        "node": a["node"] and b["node"],
-        "present_a": a["present"],
-        "present_b": b["present"],
+        "is_lymph_node": a["is_lymph_node"] and b["is_lymph_node"],
+        "is_present_a": a["is_present"],
+        "is_present_b": b["is_present"],
         **{
-            f"{name}_{side}": _measured(row, name, either=a["present"] or b["present"])
+            f"{name}_{side}": _measured(row, name, either=a["is_present"] or b["is_present"])
             for name in MEASUREMENTS
             for side, row in (("a", a), ("b", b))
         },
@@ -165,7 +165,7 @@ def _pair(
 
 
 def _measured(row: Row, name: str, *, either: bool) -> float | None:
-    if row["present"]:
+    if row["is_present"]:
         return row[name]
     return 0.0 if either else None
 
@@ -173,10 +173,10 @@ def _measured(row: Row, name: str, *, either: bool) -> float | None:
 def _overlap(
     a: dict[str, Any], b: dict[str, Any], dice_of: DiceOf | None
 ) -> tuple[float | None, str | None]:
-    if not a["present"] and not b["present"]:
+    if not a["is_present"] and not b["is_present"]:
         return None, "agree_absent: both readers call the lesion absent"
     outlined = [row["mask_digest"] is not None for row in (a, b)]
-    if a["present"] != b["present"] and any(outlined):
+    if a["is_present"] != b["is_present"] and any(outlined):
         return 0.0, None
     if not all(outlined):
         return None, "not_outlined: a reader measured by hand or not at all"
@@ -288,7 +288,7 @@ def decided_early(decision: Row, locked_at: dt.datetime | None) -> bool:
 def _compared(pair: Row, measurement: str) -> bool:
     if measurement == "mask":
         return pair["dice"] is not None
-    if measurement == "short_axis_mm" and not pair["node"]:
+    if measurement == "short_axis_mm" and not pair["is_lymph_node"]:
         return False
     return pair[f"{measurement}_a"] is not None and pair[f"{measurement}_b"] is not None
 

@@ -276,9 +276,12 @@ def _why_decided(visit: Row, decided: str) -> str | None:
 
 def _why_unsure(prediction: Row, dynamic: Rules) -> str | None:
     if prediction["abstained"]:
-        return ABSTAINS.format(spread=prediction["spread"])
-    if prediction["novelty"] is not None and prediction["novelty"] > dynamic["ood_score_maximum"]:
-        return TOO_NEW.format(novelty=prediction["novelty"])
+        return ABSTAINS.format(spread=prediction["ensemble_sd"])
+    if (
+        prediction["ood_score"] is not None
+        and prediction["ood_score"] > dynamic["ood_score_maximum"]
+    ):
+        return TOO_NEW.format(novelty=prediction["ood_score"])
     bounds = (prediction["lower"], prediction["upper"])
     if None not in bounds and bounds[1] - bounds[0] > dynamic["interval_maximum"]:
         return TOO_WIDE.format(width=bounds[1] - bounds[0])
@@ -301,7 +304,7 @@ def _row(visit: Row, situation: Situation, source: Source, why: str | None) -> d
         "question": "progression_free" if visit["visit"] == LANDMARK else "response",
         **{
             name: prediction[name] if shown else None
-            for name in ("probability", "lower", "upper", "novelty")
+            for name in ("probability", "lower", "upper", "ood_score")
         },
         **{name: run[name] if shown else None for name in ("n_patients", "n_positive")},
         "in_population": situation.state == "controlled" and why not in _OUTSIDE,

@@ -200,10 +200,10 @@ def _sizes(lesions: Iterable[Row]) -> dict[str, dict[str, tuple[float | None, fl
     found: dict[str, dict[str, tuple[float | None, float | None]]] = defaultdict(dict)
     for row in lesions:
         if row["role"] == "target":
-            size = row["short_axis_mm"] if row["node"] else row["longest_diameter_mm"]
-            gone = not row["present"]
+            size = row["short_axis_mm"] if row["is_lymph_node"] else row["longest_diameter_mm"]
+            gone = not row["is_present"]
             found[row["visit"]][row["lesion"]] = (
-                0.0 if gone and not row["node"] else size,
+                0.0 if gone and not row["is_lymph_node"] else size,
                 0.0 if gone else row["volume_mm3"],
             )
     return found

@@ -313,7 +313,7 @@ def _judge_target(case: _Case, recist: Rules) -> Verdict:
     targets = [
         finding_of(row)
         for row in case.baseline_lesions
-        if row["role"] == "target" and row["present"]
+        if row["role"] == "target" and row["is_present"]
     ]
     sized = {t.lesion: is_measurable(t, recist, thickness) for t in targets}
     if True in sized.values():

@@ -71,7 +71,11 @@ def _unlike_baseline(rows: Sequence[Row], known: Mapping[str, Row]) -> Iterator[
         before = known[row["lesion"]]
         if row["role"] != before["role"]:
             yield row, OTHER_ROLE
-        if row["present"] and before["present"] and row["node"] != before["node"]:
+        if (
+            row["is_present"]
+            and before["is_present"]
+            and row["is_lymph_node"] != before["is_lymph_node"]
+        ):
             yield row, NODE_ONCE
 
 

@@ -49,7 +49,7 @@ def derive_lesions(
         rows += [
             {
                 **row,
-                "accepted_because": because,
+                "acceptance_basis": because,
                 "n_readers": n_readers[row["visit"], row["lesion"]],
             }
             for row in own

@@ -22,9 +22,9 @@ Row = Mapping[str, Any]
 JUDGED = (
     "role",
     "organ",
-    "node",
-    "present",
-    "too_small",
+    "is_lymph_node",
+    "is_present",
+    "too_small_to_measure",
     "nontarget_state",
     "unequivocal",
     "mask_source",

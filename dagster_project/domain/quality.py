@@ -61,8 +61,8 @@ class Verdict:
     rule: str
     scope: str
     kind: Kind
-    figure: float | None
-    limit: float | None
+    statistic: float | None
+    threshold: float | None
     verdict: Decision
     detail: str
 
@@ -306,8 +306,8 @@ def _icc_judged(scope: str, row: Mapping, rules: Mapping) -> list[Verdict]:
             bound.rule,
             scope,
             "cohort",
-            bound.figure,
-            bound.limit,
+            bound.statistic,
+            bound.threshold,
             "warn",
             f"{detail}; below {rules['icc_minimum']}",
         )

@@ -131,7 +131,7 @@ def _measured(scope: Mapping[str, str], own: Sequence[Row], rules: Rules) -> lis
         asked = [
             p
             for p in own
-            if (p["node"] or measurement != "short_axis_mm")
+            if (p["is_lymph_node"] or measurement != "short_axis_mm")
             and p[f"{measurement}_a"] is not None
             and p[f"{measurement}_b"] is not None
         ]
@@ -161,7 +161,7 @@ def _agreement_of(values: Floats, patients: Sequence[Patient], rules: Rules) -> 
     return [
         *rows,
         {
-            "figure": "ICC(2,1) by patient",
+            "statistic": "ICC(2,1) by patient",
             "n": len(set(patients)),
             "value": found.value,
             "lower": found.lower,
@@ -178,7 +178,7 @@ def _form(values: Floats, patients: Sequence[Patient], form: Form, rules: Rules)
     verdict = _verdict(len(values), found.reason, rules)
     unbounded = found.reason is None and bounds.lower is None
     return {
-        "figure": form,
+        "statistic": form,
         "n": len(values),
         "value": found.value,
         "lower": bounds.lower,
@@ -202,7 +202,7 @@ def _in_percent(values: Floats) -> Figure:
     share = np.divide(values[:, 1] - values[:, 0], mean, out=np.zeros(len(values)), where=mean > 0)
     bias, low, high = bland_altman(np.column_stack([np.zeros(len(values)), 100 * share]))
     return {
-        "figure": "difference_percent",
+        "statistic": "difference_percent",
         "n": len(values),
         "value": bias,
         "lower": low,
@@ -279,7 +279,7 @@ def _kappa_of(graded: Sequence[Row], rules: Rules) -> Figure:
     )
     verdict = "no_variance" if reason else "too_few" if len(codes) < rules.minimum else "given"
     return {
-        "figure": "weighted_kappa",
+        "statistic": "weighted_kappa",
         "n": len(codes),
         "value": value,
         "lower": lower,
@@ -305,7 +305,7 @@ def _distances(
                 "scope": "lesion",
                 **{k: p[k] for k in ("site", "patient", "visit", "lesion", "simulated")},
                 "measurement": "mask",
-                "figure": name,
+                "statistic": name,
                 "n": 1,
                 "value": p[name],
             }
@@ -316,7 +316,7 @@ def _distances(
                 {
                     **scope,
                     "measurement": "mask",
-                    "figure": f"{name}_median",
+                    "statistic": f"{name}_median",
                     "n": len(own),
                     "value": float(np.median([p[name] for p in own])),
                     "verdict": "too_few" if len(own) < rules.minimum else "given",
@@ -340,7 +340,7 @@ def _adjudication_rates(read: Mapping[Patient, Row], cases: Mapping[Patient, Row
             "scope": "cohort" if site == "*" else "site",
             "site": site,
             "measurement": "case",
-            "figure": "adjudication_rate",
+            "statistic": "adjudication_rate",
             "n": len(own),
             "value": sum(p in cases for p in own) / len(own),
             "simulated": any(read[p]["simulated"] for p in own),
@@ -370,7 +370,7 @@ def _disagreement_indices(
                 "site": site,
                 "reader": reader,
                 "measurement": "case",
-                "figure": "disagreement_index",
+                "statistic": "disagreement_index",
                 "n": len(own),
                 "value": len(against) / len(own),
                 "simulated": any(read[p]["simulated"] for p in own),
@@ -403,7 +403,7 @@ def _drifts(pairs: Iterable[Row]) -> list[Figure]:
             "reader": reader,
             "month": month,
             "measurement": "longest_diameter_mm",
-            "figure": "drift_percent",
+            "statistic": "drift_percent",
             "n": len(own),
             "value": float(np.mean([d for d, _ in own])),
             "simulated": any(s for _, s in own),

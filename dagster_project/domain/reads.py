@@ -243,7 +243,7 @@ def _visits(timepoints: pl.DataFrame, scans: pl.DataFrame, labels: Labels) -> _V
     chosen = set()
     date_of: dict[tuple[str, str], dt.date] = {}
     for row in timepoints.iter_rows(named=True):
-        series = (row["scan"], *row["runners_up"])
+        series = (row["scan"], *row["alternative_scans"])
         visit_of |= {(row["site"], scan): row["visit"] for scan in series}
         chosen.add((row["site"], row["scan"]))
         if row["scan_date"]:
@@ -387,9 +387,9 @@ def _read(
         "lesion": row["lesion"],
         "role": row["role"],
         "organ": row["organ"],
-        "node": bool(row["node"]),
-        "present": present,
-        "too_small": bool(row["too_small"]) and present,
+        "is_lymph_node": bool(row["node"]),
+        "is_present": present,
+        "too_small_to_measure": bool(row["too_small"]) and present,
         "nontarget_state": row["nontarget_state"],
         "unequivocal": row["unequivocal"],
         "simulated": row["simulated"],
@@ -398,7 +398,7 @@ def _read(
     if (
         present
         and row["role"] == "target"
-        and not read["too_small"]
+        and not read["too_small_to_measure"]
         and _needed_diameter(read) is None
     ):
         refusals.add(
@@ -419,7 +419,7 @@ def _contradict(row: Row) -> bool:
 
 
 def _needed_diameter(read: Row) -> float | None:
-    return read["short_axis_mm"] if read["node"] else read["longest_diameter_mm"]
+    return read["short_axis_mm"] if read["is_lymph_node"] else read["longest_diameter_mm"]
 
 
 def _without_tenfold(
@@ -550,9 +550,9 @@ def _target(outline: Row) -> dict[str, Any]:
         **kept,
         "lesion": outline["label"].strip(),
         "role": "target",
-        "node": False,
-        "present": True,
-        "too_small": False,
+        "is_lymph_node": False,
+        "is_present": True,
+        "too_small_to_measure": False,
         "measurement_source": "mask",
     }
 

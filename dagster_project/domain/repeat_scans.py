@@ -41,7 +41,7 @@ def find_repeats(timepoints: pl.DataFrame, scans: pl.DataFrame) -> list[tuple[Sc
         .iter_rows(named=True)
     ):
         first = rows[visit["site"], visit["scan"]]
-        others = (rows[visit["site"], scan] for scan in visit["runners_up"])
+        others = (rows[visit["site"], scan] for scan in visit["alternative_scans"])
         found += [(first, other) for other in others if is_repeat(first, other)]
     return found
 

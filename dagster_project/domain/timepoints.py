@@ -277,7 +277,7 @@ def _row(
         "scan_date": visit.study.date,
         "day": day,
         "selection_reason": f"{visit.rule}; {_choice(len(others))}",
-        "runners_up": [s["scan"] for s in others],
+        "alternative_scans": [s["scan"] for s in others],
         "changed_since_t0": _changed(chosen, visits),
         "simulated": chosen["simulated"],
     }

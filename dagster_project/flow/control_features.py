@@ -37,8 +37,9 @@ What the controls keep of a lesion, its size and densities, is not yet its respo
 """
 
 JUDGED = """
-SELECT c.site, c.patient, c.control, c.feature, c.value, c.region_volume_mm3, o.responder
-FROM control_features c JOIN outcomes o USING (site, patient) WHERE list_contains(?, c.control)"""
+SELECT c.site, c.patient, c.control_type, c.feature, c.value, c.region_volume_mm3, o.responder
+FROM control_features c JOIN outcomes o USING (site, patient)
+WHERE list_contains(?, c.control_type)"""
 """The negative controls' features beside their patients' responses."""
 
 
@@ -81,7 +82,8 @@ def _repeat_rows(task: ControlTask) -> list[dict[str, Any]]:
         scan_image(task.folder, task.pixel_digest), load_mask(task.mask), radiomics
     )
     return [
-        {"control": "repeat", "copy": task.repeat, **row} for row in measure_tumor(*crop, radiomics)
+        {"control_type": "repeat", "replicate": task.repeat, **row}
+        for row in measure_tumor(*crop, radiomics)
     ]
 
 
@@ -105,8 +107,8 @@ def _sampled_rows(task: ControlTask) -> list[dict[str, Any]]:
         image, mask, contour_mm=apart, settings=perturbation, radiomics=radiomics, peeling=peeling
     )
     return [
-        *({"control": control, "copy": 0, **row} for control, row in found),
-        *({"control": "perturbed", "copy": k, **row} for k, row in copies),
+        *({"control_type": control, "replicate": 0, **row} for control, row in found),
+        *({"control_type": "perturbed", "replicate": k, **row} for k, row in copies),
     ]
 
 
@@ -308,4 +310,4 @@ def judge_controls(lakehouse: Lakehouse) -> list[JudgedControl]:
     rows = lakehouse.lake.query(JUDGED, [list(KEPT_BY)]).pl()
     rules = lakehouse.study.section("controls")
     how = {name: rules[name] for name in ("minimum_per_class", "folds", "seed")}
-    return [judge_control(rows.filter(control=control), control, **how) for control in KEPT_BY]
+    return [judge_control(rows.filter(control_type=control), control, **how) for control in KEPT_BY]

@@ -83,8 +83,8 @@ MOMENTS_OF_PATIENTS = (
 REGIONS = "SELECT DISTINCT region FROM radiomic_features ORDER BY region"
 
 COPIES = (
-    "SELECT site, patient, scan, lesion, feature, copy AS number, value "
-    "FROM control_features WHERE control = 'perturbed'"
+    "SELECT site, patient, scan, lesion, feature, replicate AS number, value "
+    "FROM control_features WHERE control_type = 'perturbed'"
 )
 """The perturbed copies of each sampled lesion; of the tumour."""
 
@@ -93,7 +93,7 @@ REPEATS = (
     "unnest([f.value, c.value]) AS value"
     "\n    FROM control_features c JOIN radiomic_features f "
     "USING (site, patient, visit, lesion, reader, feature)"
-    "\n    WHERE c.control = 'repeat' AND c.copy = 1 AND f.region = 'tumor'"
+    "\n    WHERE c.control_type = 'repeat' AND c.replicate = 1 AND f.region = 'tumor'"
     "\n    QUALIFY dense_rank() OVER (PARTITION BY c.site, c.scan, c.lesion ORDER BY c.reader) = 1"
 )
 """Both scans of each lesion that was scanned twice on one day; of the tumour.

@@ -142,7 +142,9 @@ def verdict_rows(
         for v in verdicts
     ]
     fresh = pl.DataFrame(
-        rows, schema_overrides={"figure": pl.Float64, "limit": pl.Float64}, infer_schema_length=None
+        rows,
+        schema_overrides={"statistic": pl.Float64, "threshold": pl.Float64},
+        infer_schema_length=None,
     )
     return keep_stamps(
         fresh,
@@ -165,7 +167,7 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     if closed:
         facts = {
             f"{v.rule} [{v.scope}]": (
-                f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}"
+                f"figure {_figure(v.statistic)}, limit {_figure(v.threshold)}: {v.detail}"
             )
             for v in closed
         }
@@ -176,8 +178,8 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
 def describe(verdict: Verdict) -> str:
     """A verdict in one sentence."""
     return (
-        f"{verdict.rule} at {verdict.scope}: figure {_figure(verdict.figure)}, "
-        f"limit {_figure(verdict.limit)} ({verdict.detail})."
+        f"{verdict.rule} at {verdict.scope}: figure {_figure(verdict.statistic)}, "
+        f"limit {_figure(verdict.threshold)} ({verdict.detail})."
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.flow.gate import gate_state
-from dagster_project.lake.files import write_parquet_whole
+from dagster_project.lake.files import read_parquet_of, write_parquet_whole
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import ATTRIBUTIONS, PREDICTIONS, Table
 from dagster_project.resources import Lakehouse
@@ -283,7 +283,7 @@ def load_predictions(lakehouse: Lakehouse) -> PredictionSet:
 
 def _stored(lakehouse: Lakehouse, table: Table) -> pl.DataFrame:
     file = _file(lakehouse, table)
-    rows = pl.read_parquet(file) if file.is_file() else empty(table)
+    rows = read_parquet_of(table, file) if file.is_file() else empty(table)
     return rows if set(rows.columns) == set(table.names) else empty(table)
 
 

@@ -35,7 +35,7 @@ from dagster_project.flow.step_result import (
     refusal,
     report_progress,
 )
-from dagster_project.lake.files import write_parquet_whole
+from dagster_project.lake.files import read_parquet_of, write_parquet_whole
 from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
 
@@ -224,15 +224,15 @@ def _close(
     visits = {
         (site, scan): row["visit"]
         for row in timepoints.iter_rows(named=True)
-        for scan in (row["scan"], *row["runners_up"])
+        for scan in (row["scan"], *row["alternative_scans"])
     }
     held_out = lakehouse.held_out(site)
     ledgers = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
     files = [file for file in ledgers if file.parent.name not in held_out]
     # A ledger outlives the schema it was written with: columns that it does not have yet are NULL.
-    noted = pl.concat([reads.clear(), *map(pl.read_parquet, files)], how="diagonal").select(
-        reads.columns
-    )
+    noted = pl.concat(
+        [reads.clear(), *(read_parquet_of(READS, file) for file in files)], how="diagonal"
+    ).select(reads.columns)
     shown, ledger, refused = close_reads(
         reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC), unusable
     ).frames()
@@ -302,7 +302,7 @@ def _scans_by_preference(
     ranks = {
         scan: k
         for row in timepoints.iter_rows(named=True)
-        for k, scan in enumerate((row["scan"], *row["runners_up"]))
+        for k, scan in enumerate((row["scan"], *row["alternative_scans"]))
     }
     found: dict[str, list[Scan]] = {}
     for scan in sorted(

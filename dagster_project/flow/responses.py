@@ -43,7 +43,7 @@ def reader_responses(
 def _as_lesions(reads: pl.DataFrame) -> pl.DataFrame:
     """Rows of one reader in the shape of accepted lesions."""
     shaped = reads.with_columns(
-        accepted_because=pl.lit("single_reader"), n_readers=pl.lit(1, pl.Int32)
+        acceptance_basis=pl.lit("single_reader"), n_readers=pl.lit(1, pl.Int32)
     )
     return shaped.select(LESIONS.names)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
+from dagster_project.lake.migrations import renamed_columns
+from dagster_project.lake.tables import Table
+
 
 def write_whole(file: Path, content: bytes) -> Path:
     """Write a file so that a reader sees the former content or this one, never half of it.
@@ -36,3 +39,14 @@ def write_parquet_whole(file: Path, frame: pl.DataFrame) -> Path:
     content = io.BytesIO()
     frame.write_parquet(content)
     return write_whole(file, content.getvalue())
+
+
+def read_parquet_of(table: Table, file: Path) -> pl.DataFrame:
+    """Rows of a table from a file that may be of an earlier schema version.
+
+    Columns that were renamed since have the names of today; those that were added since are not
+    there.
+    """
+    frame = pl.read_parquet(file)
+    names = {old: new for old, new in renamed_columns(table).items() if old in frame.columns}
+    return frame.rename(names)

@@ -326,10 +326,32 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(BASELINE, "baseline"),
     Migration(
         2,
-        "recorded_at and selection_reason; state and advice in dynamic_irecist",
+        "columns under the field's names; state and advice in dynamic_irecist",
         (
             RenameColumn("responses", "known_from", "recorded_at"),
             RenameColumn("timepoints", "chosen_because", "selection_reason"),
+            RenameColumn("timepoints", "runners_up", "alternative_scans"),
+            *(
+                RenameColumn(table, old, new)
+                for table in ("reads", "lesions")
+                for old, new in (
+                    ("node", "is_lymph_node"),
+                    ("present", "is_present"),
+                    ("too_small", "too_small_to_measure"),
+                )
+            ),
+            RenameColumn("lesions", "accepted_because", "acceptance_basis"),
+            RenameColumn("control_features", "control", "control_type"),
+            RenameColumn("control_features", "copy", "replicate"),
+            RenameColumn("reader_figures", "figure", "statistic"),
+            RenameColumn("dhi", "dhi_amount", "dhi_magnitude"),
+            RenameColumn("predictions", "positive", "predicted_positive"),
+            RenameColumn("predictions", "label", "observed_response"),
+            RenameColumn("predictions", "spread", "ensemble_sd"),
+            RenameColumn("predictions", "novelty", "ood_score"),
+            RenameColumn("attributions", "spread", "ensemble_sd"),
+            RenameColumn("quality_verdicts", "figure", "statistic"),
+            RenameColumn("quality_verdicts", "limit", "threshold"),
             DropColumn("dynamic_irecist", "dynamic_label"),
             AddColumn("dynamic_irecist", "state", kind_of("string"), "not_gradable"),
             AddColumn("dynamic_irecist", "block_status", kind_of("string", nullable=True)),
@@ -338,7 +360,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             AddColumn("dynamic_irecist", "question", kind_of("string"), "response"),
             AddColumn("dynamic_irecist", "lower", kind_of("double", nullable=True)),
             AddColumn("dynamic_irecist", "upper", kind_of("double", nullable=True)),
-            AddColumn("dynamic_irecist", "novelty", kind_of("double", nullable=True)),
+            AddColumn("dynamic_irecist", "ood_score", kind_of("double", nullable=True)),
             AddColumn("dynamic_irecist", "n_patients", kind_of("int32", nullable=True)),
             AddColumn("dynamic_irecist", "n_positive", kind_of("int32", nullable=True)),
             AddColumn("dynamic_irecist", "in_population", kind_of("bool"), "false"),
@@ -385,6 +407,20 @@ def source_of(table: Table, version: int) -> Source:
 
 def _touches(step: Step, table: str) -> bool:
     return table == (step.new if isinstance(step, RenameTable) else step.table)
+
+
+def renamed_columns(table: Table) -> dict[str, str]:
+    """Today's name of each column of a table by every name that it had before.
+
+    Files outside the lake hold rows under the names of the version that wrote them. A name that
+    another column has now is left out.
+    """
+    found: dict[str, str] = {}
+    for step in (s for m in MIGRATIONS for s in m.steps if isinstance(s, RenameColumn)):
+        if step.table == table.name:
+            found = {old: step.new if new == step.old else new for old, new in found.items()}
+            found[step.old] = step.new
+    return {o: n for o, n in found.items() if n in table.names and o not in table.names}
 
 
 def former_names(table: Table) -> dict[str, str]:

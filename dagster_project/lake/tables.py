@@ -555,7 +555,9 @@ TIMEPOINTS = Table(
         ),
         DAY,
         string("selection_reason", "Rule and preference by which the scan was chosen", "选择理由"),
-        texts("runners_up", "Other series of the same visit, best first", "同访视其他候选序列"),
+        texts(
+            "alternative_scans", "Other series of the same visit, best first", "同访视其他候选序列"
+        ),
         texts(
             "changed_since_t0",
             "What changed since T0: scanner, kernel, contrast, kvp",
@@ -593,9 +595,9 @@ READS = Table(
             allowed=("target", "non_target", "new"),
         ),
         string("organ", "Organ", "器官", nullable=True),
-        boolean("node", "True for a lymph node", "是否淋巴结"),
-        boolean("present", "False where the lesion has vanished", "病灶是否存在"),
-        boolean("too_small", "Present but too small to measure", "存在但过小无法测量"),
+        boolean("is_lymph_node", "True for a lymph node", "是否淋巴结"),
+        boolean("is_present", "False where the lesion has vanished", "病灶是否存在"),
+        boolean("too_small_to_measure", "Present but too small to measure", "存在但过小无法测量"),
         string(
             "nontarget_state",
             "State of a non-target lesion",
@@ -779,7 +781,7 @@ CONTROL_FEATURES = Table(
     "Features of the tumour measured again on purpose: what must stay (copies, repeat scans) "
     "and what must tell nothing (shuffled, muscle)",
     "为质控而重复测量的瘤体特征：应保持不变者（扰动副本、同日重复扫描）与应无信息者（打乱体素、移入肌肉）",
-    key=("site", "scan", "lesion", "reader", "control", "copy", "feature"),
+    key=("site", "scan", "lesion", "reader", "control_type", "replicate", "feature"),
     by_site=True,
     columns=(
         SITE,
@@ -789,14 +791,14 @@ CONTROL_FEATURES = Table(
         LESION,
         READER,
         string(
-            "control",
+            "control_type",
             "perturbed: moved, new noise, outlined anew; repeat: the other scan of that day; "
             "shuffled: voxels in another order; muscle: mask moved into muscle",
             "perturbed：移动、换噪声、重勾画；repeat：同日另一次扫描；shuffled：体素打乱；muscle：掩膜移入肌肉",
             allowed=("perturbed", "repeat", "shuffled", "muscle"),
         ),
         integer(
-            "copy",
+            "replicate",
             "Number of the copy or repeat, from 1; 0 for shuffled and muscle",
             "副本或重复扫描编号（从1起）；打乱与肌肉为0",
             minimum=0,
@@ -984,7 +986,17 @@ READER_FIGURES = Table(
     "Further figures of the two readers: every form of ICC, bounds by patient, "
     "masks' distances, kappa, monitoring",
     "两名阅片者的其他一致性与监测指标",
-    key=("scope", "site", "patient", "visit", "lesion", "reader", "month", "measurement", "figure"),
+    key=(
+        "scope",
+        "site",
+        "patient",
+        "visit",
+        "lesion",
+        "reader",
+        "month",
+        "measurement",
+        "statistic",
+    ),
     columns=(
         string(
             "scope",
@@ -1017,7 +1029,7 @@ READER_FIGURES = Table(
                 "case",
             ),
         ),
-        string("figure", "Name of the figure", "指标名称"),
+        string("statistic", "Name of the statistic", "指标名称"),
         integer("n", "Pairs, patients or cases it is based on", "样本数", minimum=0),
         number("value", "The figure", "指标值", nullable=True),
         number("lower", "Lower 95 % bound, or lower limit of agreement", "95%下限", nullable=True),
@@ -1048,7 +1060,7 @@ LESIONS = Table(
         LESION,
         string("reader", "Reader whose read is accepted", "被采纳的阅片者"),
         string(
-            "accepted_because",
+            "acceptance_basis",
             "Agreement, arbitration, a single reader, or provisional while a case is open",
             "采纳依据",
             allowed=("agreement", "arbitration", "single_reader", "provisional"),
@@ -1059,9 +1071,9 @@ LESIONS = Table(
             for name in (
                 "role",
                 "organ",
-                "node",
-                "present",
-                "too_small",
+                "is_lymph_node",
+                "is_present",
+                "too_small_to_measure",
                 "nontarget_state",
                 "unequivocal",
                 "voxel_count",
@@ -1917,7 +1929,7 @@ DHI = Table(
             minimum=0,
         ),
         number(
-            "dhi_amount",
+            "dhi_magnitude",
             "How much the lesion changed beyond its repeat error, "
             "in repeat errors of a lesion of 10 ml: comparable between lesions of any size; "
             "shrinking of a real tumour alone raises it",
@@ -2237,9 +2249,9 @@ PREDICTIONS = Table(
             minimum=0,
             maximum=1,
         ),
-        boolean("positive", "Above the cut-off of its fold", "是否高于截断值"),
+        boolean("predicted_positive", "Above the cut-off of its fold", "是否高于截断值"),
         boolean(
-            "label",
+            "observed_response",
             "Observed response; NULL for a patient outside the training cohort",
             "实际应答；训练队列之外的患者为空",
             nullable=True,
@@ -2253,7 +2265,7 @@ PREDICTIONS = Table(
             minimum=0,
         ),
         number(
-            "spread",
+            "ensemble_sd",
             "Standard deviation of the probability between members and seeds; "
             "NULL for a single model",
             "成员与随机种子间概率标准差；单一模型为空",
@@ -2268,7 +2280,7 @@ PREDICTIONS = Table(
             nullable=True,
         ),
         number(
-            "novelty",
+            "ood_score",
             "Root mean square of the inputs' z-scores by the training patients: "
             "about 1 for one like them",
             "输入相对训练患者的z分数均方根，约1表示相似",
@@ -2318,7 +2330,7 @@ ATTRIBUTIONS = Table(
             "对logit的贡献：大于0支持应答",
         ),
         number(
-            "spread",
+            "ensemble_sd",
             "Standard deviation between seeds; NULL where the model has none",
             "随机种子间标准差；无种子的模型为空",
             nullable=True,
@@ -2393,7 +2405,7 @@ DYNAMIC_IRECIST = Table(
         ),
         *(
             replace(PREDICTIONS.column(name), nullable=True)
-            for name in ("lower", "upper", "novelty")
+            for name in ("lower", "upper", "ood_score")
         ),
         *(replace(MODEL_RUNS.column(name), nullable=True) for name in ("n_patients", "n_positive")),
         boolean(
@@ -2468,7 +2480,7 @@ QUARANTINE = Table(
 QUALITY_VERDICTS = Table(
     "quality_verdicts",
     "quality",
-    "Every rule of the gate with its figure, limit and verdict, on the snapshot it looked at",
+    "One row per rule and scope of the quality gate: statistic, threshold, verdict and snapshot",
     "门控规则的数值、限值与结论",
     key=("rule", "scope"),
     columns=(
@@ -2480,8 +2492,8 @@ QUALITY_VERDICTS = Table(
             "类型：行规则排除行，队列规则关闭门控",
             allowed=("row", "cohort"),
         ),
-        number("figure", "What was measured", "测得值", nullable=True),
-        number("limit", "What was asked", "限值", nullable=True),
+        number("statistic", "What was measured", "测得值", nullable=True),
+        number("threshold", "What the protocol requires", "限值", nullable=True),
         string(
             "verdict",
             "cannot_evaluate closes the gate as fail does",

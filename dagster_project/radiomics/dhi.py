@@ -55,7 +55,7 @@ WEIGHTED = (
     *COMPONENTS,
     *(f"u_{c}" for c in COMPONENTS),
     "dhi",
-    "dhi_amount",
+    "dhi_magnitude",
     "delta_median_hu",
     "delta_log_sd",
     "wasserstein_hu",
@@ -63,7 +63,7 @@ WEIGHTED = (
 """Figures of a patient that are means of the lesions', weighted by volume."""
 
 YARDSTICK_MM3 = 10_000.0
-"""Volume of the lesion whose repeat error is the unit of `dhi_amount`.
+"""Volume of the lesion whose repeat error is the unit of `dhi_magnitude`.
 
 A sphere of 27 mm, an ordinary target.
 """
@@ -423,7 +423,7 @@ def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
     found = {
         "scope": "lesion",
         "dhi": None if units is None else combine(units, limits),
-        "dhi_amount": None
+        "dhi_magnitude": None
         if scales is None
         else amount_beyond([row[c] for c in COMPONENTS], scales, yardsticks()),
         "calibrated": limits.n_lesions >= settings["calibration_lesions_minimum"],

@@ -135,7 +135,7 @@ def list_measurements(
         for r in own["reader_agreement"].filter(scope="lesion").to_dicts()
     }
     distances = {
-        (r["lesion"], r["visit"], r["figure"]): r["value"]
+        (r["lesion"], r["visit"], r["statistic"]): r["value"]
         for r in own["reader_figures"].filter(scope="lesion").to_dicts()
     }
     rows = [

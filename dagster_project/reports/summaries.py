@@ -520,13 +520,15 @@ class Monitoring:
 def summarise_monitoring(figures: pl.DataFrame) -> Monitoring:
     """What is watched of the readers over time."""
     rates = (
-        figures.filter(pl.col("figure") == "adjudication_rate")
+        figures.filter(pl.col("statistic") == "adjudication_rate")
         .sort("scope", "site", descending=[True, False])
         .to_dicts()
     )
-    drift = figures.filter(pl.col("figure") == "drift_percent").sort("month").to_dicts()
+    drift = figures.filter(pl.col("statistic") == "drift_percent").sort("month").to_dicts()
     readers = (
-        figures.filter(pl.col("figure") == "disagreement_index").sort("site", "reader").to_dicts()
+        figures.filter(pl.col("statistic") == "disagreement_index")
+        .sort("site", "reader")
+        .to_dicts()
     )
     return Monitoring(
         rates,
@@ -924,14 +926,14 @@ def _spread(name: str, values: pl.Series) -> Row:
 
 def _worth(part: pl.DataFrame) -> Row:
     known = part.drop_nulls(
-        ["dhi", "dhi_amount", "responder", "delta_log_volume", "wasserstein_hu"]
+        ["dhi", "dhi_magnitude", "responder", "delta_log_volume", "wasserstein_hu"]
     )
     dhi, volume = known["dhi"].to_numpy(), known["delta_log_volume"].to_numpy()
     label = known["responder"].to_numpy().astype(bool)
     return {
         "n": known.height,
         "auc_dhi": auc_delong(label, dhi).value,
-        "auc_amount": auc_delong(label, known["dhi_amount"].to_numpy()).value,
+        "auc_amount": auc_delong(label, known["dhi_magnitude"].to_numpy()).value,
         "auc_shrinkage": auc_delong(label, -volume).value,
         "auc_wasserstein": auc_delong(label, known["wasserstein_hu"].to_numpy()).value,
         "rho_volume": rank_correlation(dhi, np.abs(volume)),
@@ -960,7 +962,7 @@ def list_curves(
     predictions: pl.DataFrame, runs: Sequence[Row], task: str
 ) -> tuple[dict[str, tuple[list[bool], list[float]]], dict[str, tuple[float | None, float | None]]]:
     """Labels and probabilities out of fold by model of a task, and the intervals of their AUC."""
-    known = predictions.filter(pl.col("task") == task).drop_nulls("label").sort(*WHO)
+    known = predictions.filter(pl.col("task") == task).drop_nulls("observed_response").sort(*WHO)
     shown = [r for r in runs if r["task"] == task]
     parts = {
         r["model"]: known.filter(
@@ -969,9 +971,9 @@ def list_curves(
         for r in shown
     }
     curves = {
-        model: (part["label"].to_list(), part["probability"].to_list())
+        model: (part["observed_response"].to_list(), part["probability"].to_list())
         for model, part in parts.items()
-        if part["label"].n_unique() == 2
+        if part["observed_response"].n_unique() == 2
     }
     return curves, {r["model"]: (r["auc_lower"], r["auc_upper"]) for r in shown}
 

@@ -86,7 +86,7 @@ def draw_comparisons(
     Rows of site, patient, lesion, from_visit, to_visit and simulated, and what `compare_lesion`
     returns.
     """
-    volume = pl.when("present").then("volume_mm3")
+    volume = pl.when("is_present").then("volume_mm3")
     wide = lesions.with_columns(volume=volume).pivot(
         on="visit", index=["site", "patient", "lesion"], values="volume", maintain_order=True
     )

@@ -191,7 +191,7 @@ def _draw_lesions(who: pl.DataFrame, s: np.ndarray, rng: np.random.Generator) ->
                 visit=pl.lit(visit),
                 reader=pl.lit("R1"),
                 role=pl.lit("target"),
-                present=pl.Series(present),
+                is_present=pl.Series(present),
                 longest_diameter_mm=pl.Series(np.where(present, diameter, np.nan)).fill_nan(None),
                 volume_mm3=pl.Series(np.where(present, 0.5 * diameter**3, np.nan)).fill_nan(None),
                 mean_hu=pl.Series(
@@ -226,7 +226,9 @@ def _draw_features(
 ) -> pl.DataFrame:
     row = who.with_row_index("row")
     present = (
-        lesions.filter("present").join(row, on=["site", "patient"]).sort("row", "lesion", "visit")
+        lesions.filter("is_present")
+        .join(row, on=["site", "patient"])
+        .sort("row", "lesion", "visit")
     )
     index = present["row"].to_numpy().astype(np.int64)
     step = (
@@ -298,7 +300,7 @@ def _draw_words(
     study = load_study()
     grid = HistogramGrid.of(study.section("habitat_histogram"))
     present = (
-        lesions.filter("present")
+        lesions.filter("is_present")
         .join(who.with_row_index("row"), on=["site", "patient"])
         .sort("row", "lesion", "visit")
     )

@@ -25,15 +25,15 @@ def test_one_lesion_of_each_patient_before_treatment_has_copies_and_controls(clo
     )
     per_patient = rows.group_by("site", "patient").agg(
         pl.struct("scan", "lesion", "reader").n_unique(),
-        pl.struct("control", "copy").unique().sort(),
+        pl.struct("control_type", "replicate").unique().sort(),
     )
     assert set(per_patient["scan"]) == {1}
     expected = [
-        {"control": "muscle", "copy": 0},
-        *({"control": "perturbed", "copy": k} for k in range(1, COPIES + 1)),
-        {"control": "shuffled", "copy": 0},
+        {"control_type": "muscle", "replicate": 0},
+        *({"control_type": "perturbed", "replicate": k} for k in range(1, COPIES + 1)),
+        {"control_type": "shuffled", "replicate": 0},
     ]
-    assert all(row == expected for row in per_patient["control"].to_list())
+    assert all(row == expected for row in per_patient["control_type"].to_list())
 
 
 def test_it_is_the_patients_largest_lesion_as_the_first_reader_outlined_it(closed: Stage) -> None:
@@ -51,10 +51,10 @@ def test_a_shuffle_keeps_the_densities_and_muscle_is_muscle(closed: Stage) -> No
     real = closed.table("radiomic_features").filter(
         region="tumor", feature="original_firstorder_Mean"
     )
-    shuffled = rows.filter(control="shuffled").join(real, on=["scan", "lesion", "reader"])
+    shuffled = rows.filter(control_type="shuffled").join(real, on=["scan", "lesion", "reader"])
     assert shuffled.height > 4
     assert (shuffled["value"] - shuffled["value_right"]).abs().max() == pytest.approx(0, abs=1e-9)
-    muscle = rows.filter(control="muscle")
+    muscle = rows.filter(control_type="muscle")
     assert (
         (muscle["value"].is_null() == muscle["reason"].is_not_null())
         & muscle["value"].fill_null(50).is_between(20, 80)
@@ -64,7 +64,7 @@ def test_a_shuffle_keeps_the_densities_and_muscle_is_muscle(closed: Stage) -> No
 
 def test_copies_are_near_the_lesion_and_not_the_same(closed: Stage) -> None:
     copies = closed.table("control_features").filter(
-        control="perturbed", feature="original_firstorder_Median"
+        control_type="perturbed", feature="original_firstorder_Median"
     )
     real = closed.table("radiomic_features").filter(
         region="tumor", feature="original_firstorder_Median"

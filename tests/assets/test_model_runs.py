@@ -23,7 +23,7 @@ def test_auc_is_the_share_of_pairs_in_order(opened: Stage) -> None:
         assert row["auc"] == pytest.approx(wins / (len(sick) * len(well)))
         assert (row["n_patients"], row["n_positive"]) == (own.height, len(sick))
         assert row["brier"] == pytest.approx(
-            ((own["probability"] - own["label"].cast(float)) ** 2).mean()
+            ((own["probability"] - own["observed_response"].cast(float)) ** 2).mean()
         )
 
 

@@ -20,7 +20,7 @@ def test_labels_are_those_of_the_cohort(opened: Stage) -> None:
     cohort = opened.table("training_cohort").filter(
         pl.col("included"), pl.col("task").is_in(rows["task"].unique().to_list())
     )
-    assert set(rows.select("task", "patient", "label").iter_rows()) == set(
+    assert set(rows.select("task", "patient", "observed_response").iter_rows()) == set(
         cohort.select("task", "patient", "label").iter_rows()
     )
 
@@ -41,7 +41,7 @@ def test_the_chosen_model_is_asked_about_eligible_patients_it_was_not_trained_on
     ).select("task", "patient")
     rows = opened.table("predictions").filter(pl.col("fold").is_null())
     assert sorted(rows.select("task", "patient").iter_rows()) == sorted(asked.iter_rows())
-    assert rows["label"].is_null().all()
+    assert rows["observed_response"].is_null().all()
     chosen = opened.table("model_runs").filter(pl.col("alias") == "candidate")
     assert set(rows.select("task", "model").iter_rows()) <= set(
         chosen.select("task", "model").iter_rows()

@@ -19,13 +19,13 @@ def test_a_verdict_follows_from_figure_and_limit(closed: Stage, opened: Stage) -
     for stage in (closed, opened):
         for row in (
             stage.table("quality_verdicts")
-            .filter((pl.col("kind") == "cohort") & pl.col("figure").is_not_null())
+            .filter((pl.col("kind") == "cohort") & pl.col("statistic").is_not_null())
             .iter_rows(named=True)
         ):
             holds = (
-                row["figure"] >= row["limit"]
+                row["statistic"] >= row["threshold"]
                 if row["rule"] in at_least
-                else row["figure"] <= row["limit"]
+                else row["statistic"] <= row["threshold"]
             )
             assert holds == (row["verdict"] in {"pass", "warn"}), row["rule"]
 
@@ -34,7 +34,7 @@ def test_row_rules_count_whom_they_leave_out(closed: Stage) -> None:
     counted = dict(
         closed.table("quality_verdicts")
         .filter(pl.col("kind") == "row")
-        .select("rule", "figure")
+        .select("rule", "statistic")
         .iter_rows()
     )
     assert {rule: n for rule, n in counted.items() if n} == {

@@ -9,7 +9,7 @@ from tests.trial import SITES, Stage
 
 
 def figure(stage: Stage, name: str, **where: str) -> pl.DataFrame:
-    return stage.table("reader_figures").filter(pl.col("figure") == name).filter(**where)
+    return stage.table("reader_figures").filter(pl.col("statistic") == name).filter(**where)
 
 
 def test_the_form_that_the_gate_asks_for_is_the_one_that_it_got(closed: Stage) -> None:

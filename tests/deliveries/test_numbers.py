@@ -54,7 +54,8 @@ def test_of_series_that_are_alike_otherwise_the_one_with_the_lowest_number_is_th
     found: Deliveries,
 ) -> None:
     (row,) = found.ask(
-        "SELECT kvp, len(t.runners_up) AS others FROM timepoints t JOIN scans s USING (site, scan)"
+        "SELECT kvp, len(t.alternative_scans) AS others "
+        "FROM timepoints t JOIN scans s USING (site, scan)"
     )
     assert (row["kvp"], row["others"]) == (100, 1)
 

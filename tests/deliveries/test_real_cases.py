@@ -49,7 +49,7 @@ def test_no_step_failed_and_the_gate_says_why_it_is_closed(landed: Deliveries) -
     }
     assert verdicts["minimum_patients", "cohort"]["verdict"] == "fail"
     unjudged = verdicts["icc_resolved", f"{CONTOURS} volume_mm3"]
-    assert (unjudged["figure"], unjudged["limit"], unjudged["verdict"]) == (
+    assert (unjudged["statistic"], unjudged["threshold"], unjudged["verdict"]) == (
         None,
         0.85,
         "cannot_evaluate",

@@ -66,11 +66,11 @@ def lesions(**sizes):
                         "scan": f"S{visit}",
                         "lesion": label,
                         "role": role,
-                        "present": size != 0,
+                        "is_present": size != 0,
                         "unequivocal": role == "new" or None,
                         "longest_diameter_mm": float(size),
                         "organ": "lung",
-                        "accepted_because": "agreement",
+                        "acceptance_basis": "agreement",
                     }
                 )
     return table("lesions", *rows)

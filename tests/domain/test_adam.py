@@ -290,7 +290,7 @@ def test_the_sum_is_that_of_the_responses():
 
 def test_gone_is_0_too_small_is_5_and_not_evaluated_has_no_record():
     found = lesions(L1=[30, 0], L2=[20, 20], L10=[15, 15]).with_columns(
-        too_small=(pl.col("lesion") == "L2") & (pl.col("visit") == "T1"),
+        too_small_to_measure=(pl.col("lesion") == "L2") & (pl.col("visit") == "T1"),
         longest_diameter_mm=pl.when((pl.col("lesion") != "L1") & (pl.col("visit") == "T1"))
         .then(None)
         .otherwise("longest_diameter_mm"),
@@ -304,7 +304,7 @@ def test_gone_is_0_too_small_is_5_and_not_evaluated_has_no_record():
 
 def test_a_node_has_its_short_axis():
     found = lesions(L1=[30, 30]).with_columns(
-        node=pl.lit(value=True), short_axis_mm=pl.lit(17.0), organ=pl.lit("lymph node")
+        is_lymph_node=pl.lit(value=True), short_axis_mm=pl.lit(17.0), organ=pl.lit("lymph node")
     )
     adtr = adam(found, timepoints("T0", "T1"))[0]["ADTR"]
     row = one(adtr, "NLDIAM1", AVISIT="T0")

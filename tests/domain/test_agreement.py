@@ -38,7 +38,7 @@ def pairs_of(*rows, dice_of=lambda *_: 0.9):
 
 
 ABSENT = {
-    "present": False,
+    "is_present": False,
     "volume_mm3": None,
     "longest_diameter_mm": None,
     "short_axis_mm": None,
@@ -140,7 +140,7 @@ def cohort(sizes, seed=0, *, error=1.0, node=False):
                             longest_diameter_mm=value,
                             short_axis_mm=value * 0.6,
                             volume_mm3=value**3 / 2,
-                            node=node,
+                            is_lymph_node=node,
                         )
                     )
     return pairs_of(*rows)

@@ -40,7 +40,7 @@ RUN = {
     "n_patients": 120,
     "n_positive": 57,
 }
-SURE = {"probability": 0.2, "lower": 0.1, "upper": 0.3, "novelty": 1.0, "abstained": False}
+SURE = {"probability": 0.2, "lower": 0.1, "upper": 0.3, "ood_score": 1.0, "abstained": False}
 
 
 def rows_of(baseline, visits, events=()):
@@ -159,7 +159,7 @@ def test_without_a_first_cycle_there_are_no_days_and_a_reason():
 
 def test_a_probability_stands_with_its_bounds_novelty_and_patients():
     found = derive()["T1"]
-    names = ("probability", "lower", "upper", "novelty", "n_patients", "n_positive", "dhi")
+    names = ("probability", "lower", "upper", "ood_score", "n_patients", "n_positive", "dhi")
     assert [found[name] for name in names] == [0.2, 0.1, 0.3, 1.0, 120, 57, 1.4]
     assert (found["question"], found["model"], found["model_version"]) == ("response", "dhi", "3")
     assert (found["in_population"], found["withheld"], found["reason"]) == (True, False, None)
@@ -170,7 +170,7 @@ def test_at_the_landmark_the_probability_is_of_another_thing():
     assert (found["question"], found["probability"]) == ("progression_free", 0.2)
 
 
-NUMBERS = ("probability", "lower", "upper", "novelty", "n_patients", "n_positive", "model")
+NUMBERS = ("probability", "lower", "upper", "ood_score", "n_patients", "n_positive", "model")
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ NUMBERS = ("probability", "lower", "upper", "novelty", "n_patients", "n_positive
         ({"L1": [100, None]}, {}, NO_POPULATION["not_gradable"]),
         (
             {"L1": [100, 95]},
-            {"abstained": True, "spread": 0.214},
+            {"abstained": True, "ensemble_sd": 0.214},
             "withheld: the model abstains, its members disagree by 0.21",
         ),
         (
             {"L1": [100, 95]},
-            {"novelty": DYNAMIC["ood_score_maximum"] + 2.6},
+            {"ood_score": DYNAMIC["ood_score_maximum"] + 2.6},
             f"withheld: the patient is unlike those of the training, novelty "
             f"{DYNAMIC['ood_score_maximum'] + 2.6:.1f}",
         ),
@@ -208,7 +208,7 @@ def test_what_is_withheld_has_its_reason_and_no_number(written, changes, reason)
 
 
 def test_the_planted_pseudoprogressor_is_withheld_whatever_the_probability():
-    found = derive(course(L1=[100, 130]), probability=1e-5, lower=0.0, upper=0.99, novelty=4.6)
+    found = derive(course(L1=[100, 130]), probability=1e-5, lower=0.0, upper=0.99, ood_score=4.6)
     row = found["T1"]
     assert (row["state"], row["probability"], row["withheld"]) == ("open", None, True)
 
@@ -224,7 +224,7 @@ def test_without_a_model_state_and_advice_stay():
 
 
 def test_bounds_that_were_not_computed_are_not_wide():
-    found = derive(lower=None, upper=None, novelty=None)["T1"]
+    found = derive(lower=None, upper=None, ood_score=None)["T1"]
     assert (found["probability"], found["lower"]) == (0.2, None)
 
 
@@ -243,7 +243,7 @@ def test_the_population_is_that_of_the_protocol(decided, response, why):
 
     visit = {"visit": "T1", "irecist_response": response}
     sections = {**STUDY.sections, "model": {**MODEL, "early_outcome_policy": decided}}
-    source = Source(RUN, {**SURE, "spread": None})
+    source = Source(RUN, {**SURE, "ensemble_sd": None})
     assert why_withheld(visit, Situation("controlled"), source, sections) == why
 
 

@@ -296,7 +296,7 @@ def test_artifacts(scan, verdict):
             id="6 not measured",
         ),
         pytest.param(
-            lesions(L1=[20]).with_columns(node=pl.lit(True), short_axis_mm=pl.lit(14.0)),
+            lesions(L1=[20]).with_columns(is_lymph_node=pl.lit(True), short_axis_mm=pl.lit(14.0)),
             "not_met",
             id="7 a node below 15 mm",
         ),

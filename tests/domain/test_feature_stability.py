@@ -58,7 +58,7 @@ def stability(*found, again=()):
         "control_features",
         pl.DataFrame(
             list(again),
-            schema=TEXTS | {"control": pl.String, "copy": pl.Int32, "value": pl.Float64},
+            schema=TEXTS | {"control_type": pl.String, "replicate": pl.Int32, "value": pl.Float64},
         ),
     )
     again_of = (
@@ -88,14 +88,20 @@ def of_copies(values):
 
 def measured_again(values, control, feature="original_glcm_Contrast", reader="R1"):
     """Rows of control_features: of each lesion one value per copy, from 1."""
-    where = {"site": "AA", "visit": "T0", "reader": reader, "feature": feature, "control": control}
+    where = {
+        "site": "AA",
+        "visit": "T0",
+        "reader": reader,
+        "feature": feature,
+        "control_type": control,
+    }
     return [
         {
             **where,
             "patient": f"P{i}",
             "scan": f"{control}{i}",
             "lesion": "L1",
-            "copy": k,
+            "replicate": k,
             "value": v,
         }
         for i, of_lesion in enumerate(values)

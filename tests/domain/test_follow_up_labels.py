@@ -17,8 +17,8 @@ def read(scan, lesion, role="target", reader="R1"):
         "reader": reader,
         "lesion": lesion,
         "role": role,
-        "present": True,
-        "node": False,
+        "is_present": True,
+        "is_lymph_node": False,
     }
 
 

@@ -29,7 +29,7 @@ def derive(rows, *cases):
     assert found.schema == polars_schema(LESIONS)
     assert found.select(LESIONS.key).is_unique().all()
     return [
-        (r["visit"], r["lesion"], r["reader"], r["accepted_because"], r["n_readers"])
+        (r["visit"], r["lesion"], r["reader"], r["acceptance_basis"], r["n_readers"])
         for r in found.iter_rows(named=True)
     ]
 
@@ -83,11 +83,11 @@ def test_nothing_is_averaged_and_absent_lesions_stay_null():
     rows = [
         read(),
         read("R2"),
-        read(visit="T1", present=False, longest_diameter_mm=None),
+        read(visit="T1", is_present=False, longest_diameter_mm=None),
         read("R2", visit="T1"),
     ]
     found = derive_lesions(table("reads", *rows), table("arbitrations"), RULES)
-    assert found.select("visit", "present", "longest_diameter_mm").rows() == [
+    assert found.select("visit", "is_present", "longest_diameter_mm").rows() == [
         ("T0", True, 20.0),
         ("T1", False, None),
     ]

@@ -94,12 +94,12 @@ def test_a_lock_in_the_future_closes_nothing():
     "change",
     [
         {"mask_digest": "another"},
-        {"present": False, "mask_digest": None, "mask_source": "NONE"},
+        {"is_present": False, "mask_digest": None, "mask_source": "NONE"},
         {"role": "non_target"},
-        {"node": True},
+        {"is_lymph_node": True},
         {"nontarget_state": "PD"},
         {"unequivocal": True},
-        {"too_small": True},
+        {"too_small_to_measure": True},
         {"organ": "liver"},
     ],
 )

@@ -111,7 +111,7 @@ def test_a_broken_contract_closes_the_gate():
         ("contract", "dhi", "fail"),
         ("contract", "patients", "fail"),
     ]
-    assert verdict("contract", "patients", violations=broken).figure == 2
+    assert verdict("contract", "patients", violations=broken).statistic == 2
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_open_case_closes_the_gate():
         {"site": "BJCH", "patient": "x", "status": "settled"},
     )
     assert closed_by(arbitrations=cases) == [("open_arbitrations", "BJCH", "fail")]
-    assert verdict("open_arbitrations", "BJCH", arbitrations=cases).figure == 1
+    assert verdict("open_arbitrations", "BJCH", arbitrations=cases).statistic == 1
 
 
 AGREEMENT_CASES = {
@@ -311,7 +311,7 @@ def test_a_site_that_nobody_is_learnt_from_holds_nothing_up():
         tables | {"eligibility": refused, "reader_agreement": disagreeing}, [], STUDY
     )
     assert gate_closed(found) == []
-    assert next(v.figure for v in found if v.rule == "slice_thickness") == 2
+    assert next(v.statistic for v in found if v.rule == "slice_thickness") == 2
 
 
 def test_a_pseudonym_at_two_sites_closes_the_gate():
@@ -357,7 +357,7 @@ def test_a_patient_decided_by_the_task_closes_the_gate_unless_the_protocol_keeps
         ("decided_by_task", "T1", "fail")
     ]
     kept = verdict("decided_by_task", "T1", responses=decided, study=protocol(decided="keep"))
-    assert (kept.figure, kept.verdict) == (1, "warn")
+    assert (kept.statistic, kept.verdict) == (1, "warn")
 
 
 def test_too_few_patients_or_too_few_of_a_class_close_the_gate():
@@ -367,7 +367,7 @@ def test_too_few_patients_or_too_few_of_a_class_close_the_gate():
         "minimum_responders",
         "minimum_non_responders",
     ]
-    assert [v.figure for v in gate_closed(few)] == [6, 3, 3]
+    assert [v.statistic for v in gate_closed(few)] == [6, 3, 3]
 
 
 def test_with_nobody_left_all_sites_are_judged_and_the_gate_is_closed():
@@ -385,7 +385,9 @@ def test_row_rules_count_and_close_nothing():
     refused = GOOD["eligibility"].with_columns(
         verdict=pl.when(one).then(pl.lit("not_met")).otherwise("verdict")
     )
-    found = {v.rule: (v.figure, v.verdict) for v in judge(eligibility=refused) if v.kind == "row"}
+    found = {
+        v.rule: (v.statistic, v.verdict) for v in judge(eligibility=refused) if v.kind == "row"
+    }
     assert found == dict.fromkeys(ROW_RULES, (0, "pass")) | {"artifact": (1, "warn")}
     assert closed_by(eligibility=refused) == []
 

@@ -60,7 +60,7 @@ def figures(pairs, distances=None, responses=(), cases=()):
 
 
 def one(found, figure, **where):
-    (row,) = found.filter(pl.col("figure") == figure).filter(**where).rows(named=True)
+    (row,) = found.filter(pl.col("statistic") == figure).filter(**where).rows(named=True)
     return row
 
 
@@ -214,7 +214,7 @@ def test_distances_stand_for_each_lesion_and_their_median_for_each_scope():
         for key, d in zip(keys, (2.0, 4.0), strict=True)
     }
     found = figures(pairs, known)
-    assert sorted(found.filter(scope="lesion", figure="hd95_mm")["value"]) == [2.0, 4.0]
+    assert sorted(found.filter(scope="lesion", statistic="hd95_mm")["value"]) == [2.0, 4.0]
     assert one(found, "hd95_mm_median", scope="site", site="AA")["value"] == 3.0
 
 
@@ -232,11 +232,12 @@ def test_monitoring_by_site_reader_and_month():
     found = figures(derive_pairs(table("reads", *rows)), cases=cases)
     assert one(found, "adjudication_rate", scope="site")["value"] == pytest.approx(2 / 3)
     assert {
-        r["reader"]: r["value"] for r in found.filter(figure="disagreement_index").rows(named=True)
+        r["reader"]: r["value"]
+        for r in found.filter(statistic="disagreement_index").rows(named=True)
     } == {"R1": 0.0, "R2": pytest.approx(1 / 3)}
     drift = {
         (r["reader"], r["month"]): r["value"]
-        for r in found.filter(figure="drift_percent").rows(named=True)
+        for r in found.filter(statistic="drift_percent").rows(named=True)
     }
     assert drift == {
         ("R1", "01"): pytest.approx(-10),

@@ -26,7 +26,7 @@ SCANS = table(
 )
 TIMEPOINTS = table(
     "timepoints",
-    {"visit": "T0", "scan": "S0", "scan_date": day(-5), "runners_up": ["S0b"]},
+    {"visit": "T0", "scan": "S0", "scan_date": day(-5), "alternative_scans": ["S0b"]},
     {"visit": "T1", "scan": "S1", "scan_date": day(50)},
 )
 BOTH_LOCKED = frame(
@@ -107,8 +107,8 @@ def test_a_row_and_its_outline_make_a_read():
             "lesion",
             "role",
             "organ",
-            "node",
-            "present",
+            "is_lymph_node",
+            "is_present",
             "mask_source",
             "measurement_source",
             "longest_diameter_mm",
@@ -120,8 +120,8 @@ def test_a_row_and_its_outline_make_a_read():
         "lesion": "L1",
         "role": "target",
         "organ": "lymph_node",
-        "node": True,
-        "present": True,
+        "is_lymph_node": True,
+        "is_present": True,
         "mask_source": "SEG",
         "measurement_source": "mask",
         "longest_diameter_mm": 20.0,
@@ -229,8 +229,8 @@ def test_diameters_by_hand_that_contradict_do_not_matter_where_the_lesion_is_out
 def test_an_absent_lesion_has_no_measurement():
     (read,), refused = derive([], written({"present": False, "ld_mm": 0.0, "too_small": True}))
     assert (
-        read["present"],
-        read["too_small"],
+        read["is_present"],
+        read["too_small_to_measure"],
         read["longest_diameter_mm"],
         read["measurement_source"],
         refused,
@@ -239,7 +239,7 @@ def test_an_absent_lesion_has_no_measurement():
 
 def test_an_outline_of_an_absent_lesion_is_refused_and_the_mark_kept():
     (read,), refused = derive([outline()], written({"present": False}))
-    assert (read["present"], read["mask_digest"], read["mask_source"]) == (False, None, "NONE")
+    assert (read["is_present"], read["mask_digest"], read["mask_source"]) == (False, None, "NONE")
     assert "marked absent but outlined or measured" in refused["lesions.csv of R1 row 2"]
 
 
@@ -478,7 +478,7 @@ def test_a_lesion_cannot_be_new_before_treatment():
 @pytest.mark.parametrize("size", [{"ld_mm": 12.0}, {"sa_mm": 9.0}])
 def test_an_absent_lesion_with_a_diameter_is_named(size):
     (read,), refused = derive([], written({"present": False, **size}))
-    assert (read["present"], read["longest_diameter_mm"]) == (False, None)
+    assert (read["is_present"], read["longest_diameter_mm"]) == (False, None)
     assert "marked absent" in refused["lesions.csv of R1 row 2"]
 
 

@@ -125,7 +125,9 @@ def test_fragments_of_a_split_lesion_are_added():
 
 
 def test_the_short_axis_is_taken_of_a_node():
-    nodes = lesions(L1=[30, 30]).with_columns(node=pl.lit(True), short_axis_mm=pl.lit(18.0))
+    nodes = lesions(L1=[30, 30]).with_columns(
+        is_lymph_node=pl.lit(True), short_axis_mm=pl.lit(18.0)
+    )
     assert derive(nodes, timepoints("T0", "T1"))["sum_mm"].to_list() == [18.0]
 
 

@@ -153,7 +153,7 @@ def test_scans_without_a_date_come_last_each_study_by_itself():
 def test_of_several_series_of_a_day_the_best_is_chosen_and_the_others_named(better, worse, turned):
     pair = [scan("z-better", -5, **better), scan("a-worse", -5, **worse)]
     (found,) = rows(*(pair[::-1] if turned else pair)).values()
-    assert (found["scan"], found["runners_up"]) == ("z-better", ["a-worse"])
+    assert (found["scan"], found["alternative_scans"]) == ("z-better", ["a-worse"])
     assert "best of 2" in found["selection_reason"]
 
 
@@ -236,7 +236,7 @@ def test_every_scan_has_one_place_and_the_order_of_rows_does_not_matter(
         for n, (at, kernel, thick) in enumerate(facts)
     ]
     found = rows(*scans)
-    placed = [s for row in found.values() for s in (row["scan"], *row["runners_up"])]
+    placed = [s for row in found.values() for s in (row["scan"], *row["alternative_scans"])]
     assert sorted(placed) == sorted(s["scan"] for s in scans)
     shuffle.shuffle(scans)
     assert rows(*scans) == found

@@ -138,14 +138,14 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 
 def test_3_a_repeat_scan_is_measured_and_is_no_read_of_its_visit(twice: Trial) -> None:
     first = twice.table("timepoints").filter(visit="T0")
-    assert first["runners_up"].list.len().to_list() == [1] * 3
+    assert first["alternative_scans"].list.len().to_list() == [1] * 3
     rows, drawn = (
-        twice.table("control_features").filter(control="repeat", feature=FEATURE),
+        twice.table("control_features").filter(control_type="repeat", feature=FEATURE),
         twice.table("reads").filter(visit="T0"),
     )
     again = {
         (scan, other)
-        for scan, others in first.select("scan", "runners_up").iter_rows()
+        for scan, others in first.select("scan", "alternative_scans").iter_rows()
         for other in others
     }
     assert {(r["scan"], r["lesion"], r["reader"]) for r in rows.iter_rows(named=True)} == {
@@ -163,7 +163,9 @@ def test_4_its_icc_is_that_of_the_two_scans(twice: Trial) -> None:
     test = twice.table("radiomic_features").filter(
         region="tumor", feature=FEATURE, reader="R1", visit="T0"
     )
-    retest = twice.table("control_features").filter(control="repeat", feature=FEATURE, reader="R1")
+    retest = twice.table("control_features").filter(
+        control_type="repeat", feature=FEATURE, reader="R1"
+    )
     both = test.join(retest, on=["patient", "lesion"])
     pairs = both.select("value", "value_right").to_numpy()
     row = (

@@ -130,7 +130,7 @@ def test_2_patients_outside_the_cohort_are_asked_of_the_champion_and_explained(
     assert set(
         prediction_set.attributions.filter(pl.col("patient").is_in(list(OUT)))["patient"]
     ) == set(OUT)
-    assert rows.select("lower", "upper", "input_digest", "novelty").null_count().row(0) == (
+    assert rows.select("lower", "upper", "input_digest", "ood_score").null_count().row(0) == (
         0,
         0,
         0,

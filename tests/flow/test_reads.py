@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from dagster_project.flow.reads import LEDGER, _close
+from dagster_project.lake.migrations import renamed_columns
+from dagster_project.lake.tables import READS
 from dagster_project.resources import Lakehouse
 from tests.domain.rows import table
 
@@ -57,3 +59,18 @@ def test_what_is_locked_by_one_reader_is_noted_though_nobody_sees_it(lakehouse: 
     assert pl.read_parquet(lakehouse.home.vault / "AA" / "P1" / LEDGER)["reader"].to_list() == [
         "R1"
     ]
+
+
+def test_a_ledger_of_an_earlier_schema_holds_as_one_of_today(lakehouse: Lakehouse) -> None:
+    """Under other names its columns would be NULL: every read changed, and no lesion there."""
+    first, _ = _close(lakehouse, "AA", delivered(), TIMEPOINTS)
+    file = lakehouse.home.vault / "AA" / "P1" / LEDGER
+    earlier = {new: old for old, new in renamed_columns(READS).items()}
+    assert set(earlier.values()) == {"node", "present", "too_small"}
+    pl.read_parquet(file).rename(earlier).write_parquet(file)
+    again, refused = _close(lakehouse, "AA", delivered(), TIMEPOINTS)
+    assert again.equals(first)
+    assert refused.is_empty()
+    changed, told = _close(lakehouse, "AA", delivered(is_present=False), TIMEPOINTS)
+    assert changed.equals(first)
+    assert "changed after its lock" in told["reason"].item()

@@ -104,7 +104,7 @@ def simulate(n: int = 24, n_features: int = 30, seed: int = 1, effect: float = 1
                     "visit": visit,
                     "lesion": lesion,
                     "role": "target",
-                    "present": True,
+                    "is_present": True,
                     "volume_mm3": 4000.0 * (1 + j) * (1 - s * k / 2),
                 }
                 for w, s in zip(who, shrink, strict=True)

@@ -20,7 +20,7 @@ WHO = {"site": "NORTH", "patient": "NORTH-1"}
 
 def one_patient(**changed: pl.DataFrame):
     """A cohort of one patient whose two lesions shrink from 1000 and 3000 to 500 and 0 mm3."""
-    lesion = {**WHO, "role": "target", "present": True}
+    lesion = {**WHO, "role": "target", "is_present": True}
     made = {
         "cohort": frame(
             tables.TRAINING_COHORT,
@@ -69,7 +69,7 @@ def one_patient(**changed: pl.DataFrame):
                 {**lesion, "visit": "T0", "lesion": "L1", "volume_mm3": 1000.0},
                 {**lesion, "visit": "T0", "lesion": "L2", "volume_mm3": 3000.0},
                 {**lesion, "visit": "T1", "lesion": "L1", "volume_mm3": 500.0},
-                {**lesion, "visit": "T1", "lesion": "L2", "present": False},
+                {**lesion, "visit": "T1", "lesion": "L2", "is_present": False},
                 {**lesion, "visit": "T1", "lesion": "L9", "role": "new", "volume_mm3": 9999.0},
             ],
         ),

@@ -130,7 +130,7 @@ def test_4_lesions_are_told_by_name(trained):
         named = TABLES.lesions.filter(
             (pl.col("patient") == patient[0])
             & pl.col("visit").is_in(["T0", "T1"])
-            & pl.col("present")
+            & pl.col("is_present")
         )["lesion"]
         assert set(part["item"]) <= set(named)
     assert (

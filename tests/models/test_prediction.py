@@ -56,11 +56,16 @@ def test_1_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_l
 ):
     found = predict(served, others, SECTION)
     assert found["patient"].to_list() == ["NORTH-000"]
-    assert found.select("label", "fold", "spread", "abstained").row(0) == (None, None, None, None)
+    assert found.select("observed_response", "fold", "ensemble_sd", "abstained").row(0) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert found["probability"].to_list() == served.model.probabilities(others).tolist()
     assert found.select("alias", "model_version").row(0) == ("champion", "3")
     assert found["lower"].item() < found["probability"].item() < found["upper"].item()
-    assert 0 < found["novelty"].item() < 20
+    assert 0 < found["ood_score"].item() < 20
 
 
 def test_4_columns_that_are_gone_are_named_with_the_version_that_asks_for_them(served, others):
@@ -91,9 +96,9 @@ def test_5_a_digest_changes_with_the_patients_own_inputs_and_no_others():
 
 def test_6_strangeness_rests_on_the_training_patients_alone(served):
     far = replace(DATA, X=DATA.X + 50)
-    assert (served.reference.novelty(far) > 5 * np.median(served.reference.novelty(DATA))).all()
+    assert (served.reference.ood_score(far) > 5 * np.median(served.reference.ood_score(DATA))).all()
     again = TrainingDistribution.from_tensors(served.reference.names, served.reference.tensors())
-    assert again.novelty(DATA).tolist() == served.reference.novelty(DATA).tolist()
-    assert served.reference.novelty(DATA.take(np.arange(24) == 5)).item() == pytest.approx(
-        served.reference.novelty(DATA)[5]
+    assert again.ood_score(DATA).tolist() == served.reference.ood_score(DATA).tolist()
+    assert served.reference.ood_score(DATA.take(np.arange(24) == 5)).item() == pytest.approx(
+        served.reference.ood_score(DATA)[5]
     )

@@ -311,7 +311,7 @@ def test_12_a_second_training_makes_new_versions_and_moves_the_alias(trained, fr
 
 @pytest.mark.parametrize("verdict", ["fail", "cannot_evaluate"])
 def test_13_nothing_is_logged_behind_a_closed_gate(trained, tmp_path, verdict):
-    closed = replace(PASSED[0], verdict=verdict, figure=0.6)
+    closed = replace(PASSED[0], verdict=verdict, statistic=0.6)
     with pytest.raises(
         tracking.GateClosedError, match=f"icc_resolved at NORTH: {verdict}, figure 0.6, limit 0.85"
     ):
@@ -467,8 +467,8 @@ def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(
     assert [f.probabilities(DATA).tolist() for f in served.folds] == [
         f.model.probabilities(DATA).tolist() for f in best.fits
     ]
-    assert served.reference.novelty(DATA) == pytest.approx(
-        TrainingDistribution.fitted(best.dataset).novelty(DATA), abs=0, nan_ok=True
+    assert served.reference.ood_score(DATA) == pytest.approx(
+        TrainingDistribution.fitted(best.dataset).ood_score(DATA), abs=0, nan_ok=True
     )
 
 

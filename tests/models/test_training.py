@@ -216,8 +216,8 @@ def test_12_a_prediction_is_read_back_as_it_was_made(trained):
     )
     assert found["model_version"].unique().to_list() == ["1"]
     assert found["probability"].to_list() == trained[1].probabilities.tolist()
-    assert found["positive"].to_list() == trained[1].positive.tolist()
-    assert dict(found.select("patient", "label").iter_rows()) == dict(
+    assert found["predicted_positive"].to_list() == trained[1].positive.tolist()
+    assert dict(found.select("patient", "observed_response").iter_rows()) == dict(
         simulate(effect=0.3).cohort.select("patient", "label").iter_rows()
     )
 

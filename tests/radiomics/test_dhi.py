@@ -105,7 +105,7 @@ def test_identical_visits_do_not_differ(first_scan, dhi_settings):
     assert [found[c] for c in COMPONENTS] == [0.0] * len(COMPONENTS)
     rows = derive_dhi(pl.DataFrame([row(**found)]), dhi_settings)
     assert rows["dhi"].to_list() == [0.0, 0.0]
-    assert rows["dhi_amount"].to_list() == [0.0, 0.0]
+    assert rows["dhi_magnitude"].to_list() == [0.0, 0.0]
 
 
 def test_swapped_visits_differ_as_much(first_scan, second_scan, dhi_settings, repeat):
@@ -362,10 +362,10 @@ def test_a_lesion_that_cannot_be_compared_does_not_cost_the_patient_the_others(
 
 
 def test_the_amount_looks_at_no_other_patient_and_repeats_lie_about_0(cohort, dhi_settings):
-    alone = derive_dhi(pl.DataFrame(cohort[:1]), dhi_settings)["dhi_amount"]
+    alone = derive_dhi(pl.DataFrame(cohort[:1]), dhi_settings)["dhi_magnitude"]
     together = derive_dhi(pl.DataFrame(cohort), dhi_settings).filter(pl.col("scope") == "lesion")
-    assert together["dhi_amount"][0] == alone[0]
-    assert 0.3 < (together["dhi_amount"] == 0).mean() < 0.8
+    assert together["dhi_magnitude"][0] == alone[0]
+    assert 0.3 < (together["dhi_magnitude"] == 0).mean() < 0.8
 
 
 def test_the_amount_of_two_lesions_is_the_same_where_dhi_is_surer_of_the_quieter_one(
@@ -384,9 +384,9 @@ def test_the_amount_of_two_lesions_is_the_same_where_dhi_is_surer_of_the_quieter
         .sort("lesion")
     )
     assert found["dhi"][1] > 2 * found["dhi"][2]
-    assert found["dhi_amount"][1] == pytest.approx(found["dhi_amount"][2], rel=0.01)
-    assert found["dhi_amount"][0] == pytest.approx(
-        np.average(found["dhi_amount"][1:], weights=[1, 1])
+    assert found["dhi_magnitude"][1] == pytest.approx(found["dhi_magnitude"][2], rel=0.01)
+    assert found["dhi_magnitude"][0] == pytest.approx(
+        np.average(found["dhi_magnitude"][1:], weights=[1, 1])
     )
 
 

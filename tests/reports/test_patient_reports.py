@@ -245,9 +245,9 @@ def test_the_site_s_own_outlines_are_nobody_s_blinded_read():
                     "reader": "SITE",
                     "lesion": "L1",
                     "role": "target",
-                    "node": False,
-                    "present": True,
-                    "too_small": False,
+                    "is_lymph_node": False,
+                    "is_present": True,
+                    "too_small_to_measure": False,
                     "simulated": False,
                 }
             ],
@@ -342,7 +342,7 @@ def test_later_scans_and_undated_ones_have_their_place():
 
 def test_a_vanished_and_a_tiny_lesion_are_words_not_numbers():
     lesions = whole()["lesions"].with_columns(
-        present=pl.col("lesion") != "L1", too_small=pl.col("lesion") == "L2"
+        is_present=pl.col("lesion") != "L1", too_small_to_measure=pl.col("lesion") == "L2"
     )
     reads = whole()["reads"].clear()
     text = Page(render(PLAIN, {**whole(), "lesions": lesions, "reads": reads})).text

@@ -67,9 +67,9 @@ def read(reader, size, *, lesion="L1", locked=MOMENT, who=A, visit="T0"):
         "reader": reader,
         "lesion": lesion,
         "role": "target",
-        "node": False,
-        "present": True,
-        "too_small": False,
+        "is_lymph_node": False,
+        "is_present": True,
+        "too_small_to_measure": False,
         "longest_diameter_mm": size,
         "locked_at": locked,
     }
@@ -409,7 +409,7 @@ def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counte
                 "from_visit": "T0",
                 "to_visit": "T1",
                 "dhi": value,
-                "dhi_amount": None if value is None else 3.0 - value,
+                "dhi_magnitude": None if value is None else 3.0 - value,
                 "delta_log_volume": -0.3,
                 "wasserstein_hu": 1.0,
             }
@@ -527,7 +527,14 @@ def test_a_curve_is_of_the_newest_version_alone() -> None:
     The champion's are from an earlier training.
     """
     said = [
-        {**who, "task": "T1", "model": "size", "model_version": v, "probability": p, "label": label}
+        {
+            **who,
+            "task": "T1",
+            "model": "size",
+            "model_version": v,
+            "probability": p,
+            "observed_response": label,
+        }
         for v, far in (("1", 0.4), ("2", 0.1))
         for who, label, p in ((A, True, 0.5 + far), (B, False, 0.5 - far))
     ]
@@ -547,7 +554,14 @@ def test_a_group_without_a_time_has_no_curve_and_no_pair_has_no_limits():
 
 def test_a_roc_curve_has_the_bounds_of_its_run():
     rows = [
-        {**who, "task": "T1", "model": "size", "model_version": "1", "probability": p, "label": y}
+        {
+            **who,
+            "task": "T1",
+            "model": "size",
+            "model_version": "1",
+            "probability": p,
+            "observed_response": y,
+        }
         for who, p, y in ((A, 0.9, True), (B, 0.2, False), (C, 0.4, False))
     ]
     run = {"task": "T1", "model": "size", "model_version": "1"}

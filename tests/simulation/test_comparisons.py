@@ -35,7 +35,7 @@ def still_lesions(n: int, change: float, monkeypatch: pytest.MonkeyPatch) -> lis
             "site": "S",
             "patient": [f"S-{i}" for i in range(n)],
             "lesion": "L1",
-            "present": True,
+            "is_present": True,
             "volume_mm3": 6000.0,
         }
     )
@@ -92,7 +92,7 @@ def test_3_held_back_repeats_of_other_lesions_keep_to_the_limits(monkeypatch):
 def test_4_what_cannot_be_compared_has_a_reason():
     made = simulate_tables(Truth(), FEATURES, patients=120, seed=2)
     lesions = made.dhi.filter(pl.col("scope") == "lesion")
-    absent = made.lesions.filter(~pl.col("present"))
+    absent = made.lesions.filter(~pl.col("is_present"))
     told = lesions.filter(pl.col("reason").is_not_null())
     assert set(told["reason"]) == {
         "no outline at the earlier visit",

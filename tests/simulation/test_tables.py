@@ -46,7 +46,7 @@ def test_1_words_tell_response_where_the_truth_holds_heterogeneity_and_not_where
 
 def test_2_every_lesion_that_is_there_has_its_words_about_the_tissues():
     made = simulate_tables(Truth(), ["original_firstorder_Entropy"], patients=40, seed=3)
-    words, there = made.habitat_histograms, made.lesions.filter("present")
+    words, there = made.habitat_histograms, made.lesions.filter("is_present")
     assert set(words.keys.rows()) == set(
         there.select("site", "patient", "visit", "lesion").iter_rows()
     )

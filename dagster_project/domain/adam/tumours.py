@@ -100,7 +100,7 @@ def _numbers(lesions: Sequence[Row]) -> dict[str, tuple[str, bool, int]]:
     """Role, node and number within the role of each lesion; its role is that of its first visit."""
     first: dict[str, tuple[str, bool]] = {}
     for row in sorted(lesions, key=lambda r: (r["date"] or dt.date.max, r["visit"])):
-        first.setdefault(row["lesion"], (row["role"], row["node"]))
+        first.setdefault(row["lesion"], (row["role"], row["is_lymph_node"]))
     counts: dict[str, int] = {}
     found: dict[str, tuple[str, bool, int]] = {}
     for label in sorted(first, key=_natural):
