@@ -151,7 +151,7 @@ EXPECTED: tuple[tuple[str, str, str, Callable[[str, str], bool]], ...] = (
         "stray file",
         SITES[1],
         "case_report",
-        _says("clinical", "1 entries are not part of the landing contract"),
+        _says("clinical", "1 entries are not part of the delivery specification"),
     ),
     (
         "contour_without_series",

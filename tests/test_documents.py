@@ -76,7 +76,7 @@ def test_every_lakehouse_command_is_there(page: Path) -> None:
 
 def test_a_command_that_is_not_there_would_be_found() -> None:
     assert faults_of(shlex.split("lakehouse sql 'SELECT 1' --csv")) == []
-    assert faults_of(shlex.split("lakehouse keys agent MEDIUM")) == []
+    assert faults_of(shlex.split("lakehouse keys agent KEY_DRIVE")) == []
     assert faults_of(shlex.split("lakehouse sqll 'SELECT 1'")) == ["sqll"]
     assert faults_of(shlex.split("lakehouse sql 'SELECT 1' --cvs")) == ["--cvs"]
     assert faults_of(shlex.split("lakehouse pacs listn --site A")) == ["listn"]

@@ -1,6 +1,6 @@
 """The PI's commands, and what a locked home does not reveal.
 
-The commands make a medium, unlock, lock, rotate, join numbers and re-identify.
+The commands make a key drive, unlock, lock, rotate, join numbers and re-identify.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUMBER, NAME = "ZY0012345", "慕容霜雁"
 
 @dataclass
 class Study:
-    """A home, its medium, and the command line in it."""
+    """A home, its key drive, and the command line in it."""
 
     home: Home
     medium: Path
@@ -65,9 +65,9 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A home with its medium, and the keys.
+    """A home with its key drive, and the keys.
 
-    The command makes the medium once, since a passphrase is slow to open on purpose.
+    The command makes the key drive once, since a passphrase is slow to open on purpose.
     """
     folder = tmp_path_factory.mktemp("keys")
     with pytest.MonkeyPatch.context() as patch:
@@ -114,7 +114,7 @@ def filled(unlocked):
 
 
 def test_a_new_home_is_locked_until_its_medium_unlocks_it(study):
-    with pytest.raises(KeysError, match="lakehouse keys unlock MEDIUM"):
+    with pytest.raises(KeysError, match="lakehouse keys unlock KEY_DRIVE"):
         session_keys(study.home)
     study.good("keys", "unlock", str(study.medium), typed=PASSPHRASE + "\n")
     assert session_keys(study.home) == unlock(study.medium, PASSPHRASE)
@@ -126,11 +126,11 @@ def test_a_new_home_is_locked_until_its_medium_unlocks_it(study):
 
 def test_a_wrong_passphrase_and_no_medium_are_told_and_leave_intake_locked(study):
     assert (
-        "does not open this medium"
+        "does not open this key drive"
         in study.call("keys", "unlock", str(study.medium), typed="wrong wrong wrong\n").output
     )
     assert (
-        "no key medium here"
+        "no key drive here"
         in study.call("keys", "unlock", str(study.medium / "none"), typed=PASSPHRASE + "\n").output
     )
     assert not study.home.agent.exists()
@@ -144,7 +144,7 @@ def test_a_short_passphrase_and_a_second_medium_are_refused(study):
         str(study.medium / "second"),
         typed=f"{PASSPHRASE}\n{PASSPHRASE}\n",
     )
-    assert "already has a key medium" in again.output
+    assert "already has a key drive" in again.output
     other = CliRunner().invoke(
         cli.main,
         ["--home", str(study.home.root / "x"), "keys", "create", "--out", str(study.medium / "x")],
@@ -156,7 +156,7 @@ def test_a_short_passphrase_and_a_second_medium_are_refused(study):
 def test_a_home_takes_no_other_medium(filled, tmp_path):
     filled.good("keys", "lock")
     other = create_throwaway_medium(tmp_path / "other")
-    assert "another key medium" in filled.call("keys", "unlock", str(other)).output
+    assert "another key drive" in filled.call("keys", "unlock", str(other)).output
 
 
 def test_the_agent_serves_intake_and_a_locked_home_refuses_but_keeps_what_it_has(filled):
@@ -248,7 +248,7 @@ def test_reidentify_works_without_lake_and_agent_and_writes_its_audit(filled, tm
     told = filled.good(
         "reidentify",
         patient,
-        "--medium",
+        "--key-drive",
         str(filled.medium),
         "--purpose",
         "incidental finding",
@@ -267,7 +267,7 @@ def test_reidentify_works_without_lake_and_agent_and_writes_its_audit(filled, tm
     wrong = filled.call(
         "reidentify",
         patient,
-        "--medium",
+        "--key-drive",
         str(filled.medium),
         "--purpose",
         "x",
@@ -335,7 +335,7 @@ def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_a
         typed=f"{PASSPHRASE}\n{SECOND}\n{SECOND}\n",
     )
     assert (
-        "another key medium"
+        "another key drive"
         in filled.call("keys", "unlock", str(filled.medium), typed=PASSPHRASE + "\n").output
     )
     filled.good("keys", "unlock", str(new), typed=SECOND + "\n")
@@ -350,12 +350,12 @@ def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_a
     assert (report.accepted, report.patients) == (1, 1)
     filled.good("keys", "lock")
     assert NAME in filled.good(
-        "reidentify", patient, "--medium", str(new), "--purpose", "check", typed=SECOND + "\n"
+        "reidentify", patient, "--key-drive", str(new), "--purpose", "check", typed=SECOND + "\n"
     )
     old = filled.call(
         "reidentify",
         patient,
-        "--medium",
+        "--key-drive",
         str(filled.medium),
         "--purpose",
         "check",

@@ -1,13 +1,19 @@
-"""Names that this program once coined are gone; the field has words for them."""
+"""Words that this program once coined are gone; the field has words for them.
+
+Names in code, columns, and what people read: pages, help, descriptions of columns, documents.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dagster_project.lake.tables import TABLES
 from tests.conftest import REPOSITORY
 
 COINED = {
@@ -76,3 +82,117 @@ def test_a_coined_name_would_be_found(tmp_path: Path) -> None:
     file = tmp_path / "answer_once.py"
     file.write_text("class Done:\n    def kept(self): ...\n", encoding="utf-8")
     assert set(defined(file)) & set(COINED) == {"answer_once", "Done", "kept"}
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "accepted_because": "acceptance_basis",
+    "chosen_because": "selection_reason",
+    "control": "control_type",
+    "copy": "replicate",
+    "dhi_amount": "dhi_magnitude",
+    "figure": "statistic",
+    "known_from": "recorded_at",
+    "limit": "threshold",
+    "node": "is_lymph_node",
+    "novelty": "ood_score",
+    "positive": "predicted_positive",
+    "present": "is_present",
+    "runners_up": "alternative_scans",
+    "spread": "ensemble_sd",
+    "too_small": "too_small_to_measure",
+}
+"""Each former name of a column, and the field's."""
+
+
+def test_no_column_has_a_name_that_the_field_does_not_use() -> None:
+    assert {(t.name, n): COLUMNS[n] for t in TABLES for n in t.names if n in COLUMNS} == {}
+
+
+# -- what people read ------------------------------------------------------------------------------
+
+CHINESE = {
+    "一次性介质": "临时密钥（仅供试用）",
+    "假名": "研究编号",
+    "候选模型": "待定模型",
+    "再识别": "重标识",
+    "冠军": "现行模型",
+    "密钥介质": "密钥盘",
+    "拒绝": "退回（数据质疑）",
+    "评效": "疗效评价",
+    "门控": "质控放行",
+}
+"""Words that Chinese radiology departments do not use so, and theirs."""
+
+OTHERWISE_MEANT = {
+    "dagster_project/federated/engine/coordination.py": "a hospital refuses a job, no data",
+    "dagster_project/federated/engine/submission.py": "a hospital refuses a job, no data",
+    "dagster_project/federated/refusals.py": "a hospital refuses a job, no data",
+    "dagster_project/lake/reasons_zh.toml": "a PACS is refused a service",
+    "dagster_project/lake/vocabulary.toml": "what a patient did, in a hospital's file",
+    "docs/changelog.md": "what was said then",
+    "docs/pacs.md": "a PACS is refused a service",
+    "tests/intake/test_case_values.py": "what a patient did, in a hospital's file",
+    "tests/test_words.py": "this list",
+}
+"""Files in which such a word has its own meaning, and which."""
+
+ENGLISH = {
+    r"\b(?:key|throw-?away|the|a|its|old|new|sealed) medium\b": "key drive, trial keys",
+    r"\b[Tt]hrow-?away\b(?!-key-medium)": "trial keys",
+    r"\b[Ll]anding (?:contract|folder)\b": "delivery specification, delivery folder",
+    r"\b(?:[Tt]he|[Aa]|[Ii]ts|[Ss]ynthetic) landing\b(?!/)": "delivery, delivery folder",
+}
+"""What help, pages and documents called otherwise than the field."""
+
+READ = re.compile(
+    r"README\.md|docs/[^/]+\.md|dagster_project/(?:cli|commands/\w+|lake/tables|lake/columns)\.py"
+    r"|dagster_project/reports/templates/\w+\.html"
+)
+"""Files whose English people read; `tables.py` becomes the data dictionary."""
+
+TEXTS = re.compile(r"\.(?:py|md|toml|html|svg|css|csv|yaml)$")
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [f for f in listed if TEXTS.search(f) and not f.startswith("docs/decisions/")]
+
+
+def text_of(file: str) -> str:
+    return (REPOSITORY / file).read_text(encoding="utf-8")
+
+
+def chinese_in(text: str) -> dict[str, str]:
+    return {word: better for word, better in CHINESE.items() if word in text}
+
+
+def english_in(text: str) -> dict[str, str]:
+    return {found: better for w, better in ENGLISH.items() for found in re.findall(w, text)}
+
+
+def test_chinese_is_that_of_radiology_departments() -> None:
+    found = {f: words for f in tracked() if (words := chinese_in(text_of(f)))}
+    assert {f: words for f, words in found.items() if f not in OTHERWISE_MEANT} == {}
+    assert set(OTHERWISE_MEANT) - set(found) <= {"docs/changelog.md"}
+
+
+def test_help_pages_and_documents_use_the_terms_of_the_field() -> None:
+    files = [f for f in tracked() if READ.fullmatch(f) and f != "docs/changelog.md"]
+    assert len(files) > 40
+    assert {f: words for f in files if (words := english_in(text_of(f)))} == {}
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/glossary.md", "docs/flow.svg"])
+def test_the_gate_is_introduced_as_the_quality_gate(file: str) -> None:
+    assert "quality gate" in text_of(file)
+
+
+def test_a_word_that_nobody_uses_would_be_found() -> None:
+    assert chinese_in("门控关闭，文件被拒绝") == {"门控": "质控放行", "拒绝": "退回（数据质疑）"}
+    said = "Put a key medium beside the landing folder; the landing holds throw-away keys."
+    assert set(english_in(said)) == {"key medium", "landing folder", "the landing", "throw-away"}
+    assert english_in("cp landing/BJCH throwaway-key-medium/") == {}

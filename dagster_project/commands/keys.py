@@ -1,6 +1,6 @@
 """`lakehouse keys` and `lakehouse reidentify`.
 
-`keys` is about the medium, the session that it opens, and who is known under which number.
+`keys` is about the key drive, the session that it opens, and who is known under which number.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from dagster_project.lake.home import Home, find_home, why_no_site
 if TYPE_CHECKING:
     from dagster_project.intake.pseudonyms import Crosswalk
 
-MEDIUM = click.argument("medium", type=click.Path(file_okay=False, path_type=Path))
+KEY_DRIVE = click.argument(
+    "medium", metavar="KEY_DRIVE", type=click.Path(file_okay=False, path_type=Path)
+)
 HOURS = click.option(
     "--hours",
     type=click.FloatRange(min=0, min_open=True),
@@ -42,13 +44,13 @@ HOURS = click.option(
 
 @click.group()
 def keys() -> None:
-    """Make the key medium, unlock intake with it, rotate it.
+    """Make the key drive, unlock intake with it, rotate it.
 
     Also numbers that mean the same patient.
 
     \b
     Example:
-      lakehouse keys create --out MEDIUM
+      lakehouse keys create --out KEY_DRIVE
     """
 
 
@@ -64,7 +66,7 @@ def _told() -> Iterator[None]:
 
 
 def _passphrase(text: str = "Passphrase", *, new: bool = False, medium: Path | None = None) -> str:
-    """The passphrase, prompted for without echo; empty for a throw-away medium.
+    """The passphrase, prompted for without echo; empty for a trial key drive.
 
     It is read from LAKEHOUSE_PASSPHRASE_FILE where that is set and the passphrase is not a new one.
     """
@@ -82,14 +84,14 @@ def _passphrase(text: str = "Passphrase", *, new: bool = False, medium: Path | N
     "folder",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="An empty folder, on a medium that leaves the server.",
+    help="An empty folder, on a key drive that leaves the server.",
 )
 def create(folder: Path) -> None:
-    """Make the key medium of this home, once, before the first real patient.
+    """Make the key drive of this home, once, before the first real patient.
 
     \b
     Example:
-      lakehouse keys create --out /media/pi/lakehouse-medium
+      lakehouse keys create --out /media/pi/key-drive
     """
     from dagster_project.intake.pseudonyms import bind_medium, medium_of
 
@@ -97,7 +99,7 @@ def create(folder: Path) -> None:
     with _told():
         if medium_of(home.crosswalk):
             raise KeysError(
-                "this home already has a key medium (a trial's throw-away one counts); "
+                "this home already has a key drive (trial keys count); "
                 "begin a new home, or rotate: `lakehouse keys rotate`"
             )
         create_medium(folder, _passphrase("Passphrase, 12 characters or more", new=True))
@@ -111,28 +113,28 @@ def create(folder: Path) -> None:
 
 
 @keys.command()
-@MEDIUM
+@KEY_DRIVE
 @HOURS
 def unlock(medium: Path, hours: float) -> None:
     """Start a session: a key agent in the background, whose memory alone holds the keys.
 
-    The medium can then be taken away.
+    The key drive can then be taken away.
 
     \b
     Example:
-      lakehouse keys unlock /media/pi/lakehouse-medium --hours 2
+      lakehouse keys unlock /media/pi/key-drive --hours 2
     """
     home = find_home().make()
     with _told():
         key_agent.start_agent(home.agent, _keys_of(home, medium), hours=hours)
     click.echo(
         f"Unlocked for {hours:g} hours; end it sooner with `lakehouse keys lock`. "
-        "The medium can be taken away."
+        "The key drive can be taken away."
     )
 
 
 @keys.command()
-@MEDIUM
+@KEY_DRIVE
 @HOURS
 def agent(medium: Path, hours: float) -> None:
     """The same agent in the foreground.
@@ -141,7 +143,7 @@ def agent(medium: Path, hours: float) -> None:
 
     \b
     Example:
-      LAKEHOUSE_AGENT=/run/user/1000/lakehouse.socket lakehouse keys agent MEDIUM --hours 10
+      LAKEHOUSE_AGENT=/run/user/1000/lakehouse.socket lakehouse keys agent KEY_DRIVE --hours 10
     """
     home = find_home().make()
     with _told():
@@ -167,38 +169,38 @@ def lock() -> None:
 
 
 @keys.command()
-@MEDIUM
+@KEY_DRIVE
 @click.option(
     "--out",
     "folder",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="An empty folder for the new medium.",
+    help="An empty folder for the new key drive.",
 )
 def rotate(medium: Path, folder: Path) -> None:
-    """A new medium in place of one that may have been seen.
+    """A new key drive in place of one that may have been seen.
 
     The crosswalk is re-sealed and re-indexed; pseudonyms, UIDs and dates stay.
 
     \b
     Example:
-      lakehouse keys rotate OLD-MEDIUM --out NEW-MEDIUM
+      lakehouse keys rotate OLD_DRIVE --out NEW_DRIVE
     """
     from dagster_project.intake.pseudonyms import rotate_crosswalk
 
-    home, was = find_home(), _passphrase("Passphrase of the old medium", medium=medium)
+    home, was = find_home(), _passphrase("Passphrase of the old key drive", medium=medium)
     with _told():
         if key_agent.is_running(home.agent):
             raise KeysError(
                 "a key agent holds the old keys; end it with `lakehouse keys lock` first"
             )
         old, identity = _opened(home, medium, was), unlock_identity(medium, was)
-        passphrase = _passphrase("Passphrase of the new medium, 12 characters or more", new=True)
+        passphrase = _passphrase("Passphrase of the new key drive, 12 characters or more", new=True)
         new = unlock_medium(rotate_medium(medium, was, folder, passphrase), passphrase)
         sealed = rotate_crosswalk(home.crosswalk, old=old, new=new, identity=identity)
     click.echo(
         f"Version {new.version}: {sealed} sealed rows moved to {folder}. "
-        "Keep the old medium until a backup of this crosswalk is made, then destroy it."
+        "Keep the old key drive until a backup of this crosswalk is made, then destroy it."
     )
 
 
@@ -255,7 +257,7 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
             raise KeysError("two pseudonyms of one site are joined")
         if not (home.landing / site).is_dir():
             raise KeysError(
-                "the site's landing folder is not there, so the files could not be read anew; "
+                "the site's delivery folder is not there, so the files could not be read anew; "
                 "put the delivery back first"
             )
         book = _open_crosswalk()
@@ -291,10 +293,11 @@ def confirm(pseudonym: str, purpose: str) -> None:
 @click.command()
 @click.argument("pseudonym")
 @click.option(
-    "--medium",
+    "--key-drive",
+    "medium",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="The key medium, with identity.age.",
+    help="The key drive, with identity.age.",
 )
 @click.option("--purpose", required=True, help="Why; it stands in the audit.")
 @click.option(
@@ -306,11 +309,11 @@ def confirm(pseudonym: str, purpose: str) -> None:
 def reidentify(pseudonym: str, medium: Path, purpose: str, crosswalk: Path | None) -> None:
     """Who a pseudonym is.
 
-    Needs the medium and the crosswalk, not the lake; the audit is written first.
+    Needs the key drive and the crosswalk, not the lake; the audit is written first.
 
     \b
     Example:
-      lakehouse reidentify BJCH-… --medium /media/pi/lakehouse-medium --purpose "incidental finding"
+      lakehouse reidentify BJCH-… --key-drive /media/pi/key-drive --purpose "incidental finding"
     """
     from dagster_project.intake.pseudonyms import reidentify as open_sealed
 
@@ -335,7 +338,7 @@ def _keys_of(home: Home, medium: Path) -> Keys:
 
 
 def _opened(home: Home, medium: Path, passphrase: str) -> Keys:
-    """Keys of a medium, where it is this home's."""
+    """Keys of a key drive, where it is this home's."""
     from dagster_project.intake.pseudonyms import bind_medium
 
     opened = unlock_medium(medium, passphrase)

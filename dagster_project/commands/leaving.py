@@ -27,7 +27,7 @@ HALF_WAY = (
 )
 PENDING = "A withdrawal or removal was interrupted before its end; `lakehouse run` completes it."
 LEFT_TO_THE_NEXT_RUN = ("intake", "model_runs", "published")
-"""Steps that are left out: no landing is read, no model is trained.
+"""Steps that are left out: no delivery is read, no model is trained.
 
 The publication comes when snapshots have gone.
 """
@@ -136,7 +136,7 @@ def complete(home: Home, leaving: Leaving) -> list[str]:
     """Everything that has to be done, each step again where it was done before.
 
     1. Vault, crosswalk and tables forget; models that learnt from who leaves lose their alias.
-    2. Histories go; every table and page is derived anew without reading a landing. No model is
+    2. Histories go; every table and page is derived anew without reading a delivery. No model is
        trained: that may take hours, and the next run does it.
     3. Snapshots, publications, and the partition of a site go.
     4. The whole home is searched; then nothing has to be written down any more.

@@ -64,7 +64,7 @@ def listen(site: str) -> None:
 @click.option(
     "--numbers",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Hospital numbers, one per line.  [default: the landing's patients.csv]",
+    help="Hospital numbers, one per line.  [default: the delivery folder's patients.csv]",
 )
 @click.option("--from", "start", type=DAY, help="Earliest study date, with --numbers and --to.")
 @click.option("--to", "end", type=DAY, help="Latest study date, with --numbers and --from.")

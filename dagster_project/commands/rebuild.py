@@ -29,7 +29,7 @@ def rebuild(table: str | None, site: str | None) -> None:
     Without TABLE, those of every table. Every file is read.
 
     \b
-    Needs no landing and no key. What is whole stays as it is; where nothing is damaged nothing is
+    Needs no delivery and no key. What is whole stays as it is; where nothing is damaged nothing is
     done.
     Example:
       lakehouse rebuild reads --site BJCH

@@ -86,7 +86,7 @@ def run(site: Sequence[str], require_model: bool) -> None:
     unknown = sorted(set(site) - set(home.sites()))
     if unknown:
         raise click.ClickException(
-            f"{', '.join(unknown)} has neither a landing folder nor a vault; "
+            f"{', '.join(unknown)} has neither a delivery folder nor a vault; "
             f"sites are {', '.join(home.sites())}"
         )
     refuse_damaged(home)
@@ -114,7 +114,7 @@ def run_flow(home: Home, only: Sequence[str], *, leave_out: Sequence[str] = ()) 
     A failed site or a closed gate does not stop the rest.
 
     1. Another run in this home is waited for.
-    2. Assets of `leave_out` are not made: without `intake` no landing is read, and everything is
+    2. Assets of `leave_out` are not made: without `intake` no delivery is read, and everything is
        derived from what the vault holds.
     3. Ctrl-C or SIGTERM ends it after the present transaction; what ended before is saved, and the
        next run goes on.

@@ -1,4 +1,4 @@
-"""`lakehouse simulate`: a synthetic landing with known truth."""
+"""`lakehouse simulate`: a synthetic delivery with known truth."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from dagster_project.lake.home import Home, find_home
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
-    help="Landing folder.  [default: HOME/landing]",
+    help="Delivery folder.  [default: HOME/landing]",
 )
 @click.option(
     "--truth",
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
-    help="Where the truth goes, outside the landing.  [default: HOME/truth]",
+    help="Where the truth goes, outside the delivery.  [default: HOME/truth]",
 )
 def simulate(plan: str, seed: int | None, into: Path | None, truth: Path | None) -> None:
-    """Write a synthetic landing with known truth, kept apart from it.
+    """Write a synthetic delivery with known truth, kept apart from it.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def simulate(plan: str, seed: int | None, into: Path | None, truth: Path | None)
 def simulate_landing(
     home: Home, plan: str, seed: int | None, into: Path | None, truth: Path | None
 ) -> None:
-    """Write a synthetic landing and say where its truth is."""
+    """Write a synthetic delivery and say where its truth is."""
     from dataclasses import replace
 
     from rich.progress import Progress
@@ -64,6 +64,6 @@ def simulate_landing(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     CONSOLE.print(
-        f"Synthetic landing in {landing}; its truth, which no asset reads, in {known}",
+        f"Synthetic delivery in {landing}; its truth, which no asset reads, in {known}",
         soft_wrap=True,
     )

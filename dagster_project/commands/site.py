@@ -36,7 +36,7 @@ def remove(code: str, purpose: str, yes: bool) -> None:
     It is removed from vault, crosswalk, tables, snapshots, publications, pages and histories.
 
     \b
-    Needs no key. Move its landing folder away and stop the service before. Earlier snapshots
+    Needs no key. Move its delivery folder away and stop the service before. Earlier snapshots
     expire. Exit 1 where a trace is left.
     What is interrupted is completed by the same command or the next `lakehouse run`.
     Example:

@@ -123,7 +123,7 @@ ZH = {
     "detail": "说明",
     "fail": "不通过",
     "cannot evaluate": "无法判定",
-    "no landing folder; what was taken in remains": "没有提交文件夹；已接收的数据保留",
+    "no delivery folder; what was taken in remains": "没有提交文件夹；已接收的数据保留",
     "new: run `lakehouse run`": "新提交：请运行 lakehouse run",
     "taken in": "已接收",
     "changed since the last run: run `lakehouse run`": "上次运行后有变化：请运行 lakehouse run",
@@ -330,7 +330,7 @@ def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
 
 def _delivery(home: Home, site: str) -> str:
     if not (home.landing / site).is_dir():
-        return "no landing folder; what was taken in remains"
+        return "no delivery folder; what was taken in remains"
     taken = home.taken_in(site)
     if not taken:
         return "new: run `lakehouse run`"
@@ -346,7 +346,7 @@ def _print_refused(
 ) -> None:
     """Print each refusal by place, under its site, stage and reason.
 
-    With a landing folder, the paths of the files are shown too.
+    With a delivery folder, the paths of the files are shown too.
     """
     found = lake.query(
         "SELECT site, stage, reason, list(item ORDER BY item) FROM quarantine "

@@ -71,7 +71,7 @@ FORMER_ZH = (
 
 
 def print_unknown_folders(home: Home, lang: str = "en") -> None:
-    """Say how many entries of the landing are no site's, and which vaults are no longer."""
+    """Say how many entries of the delivery folder are no site's, and which vaults are no longer."""
     folders, files = home.strangers()
     listed, chinese = sorted(listed_sites()), lang == "zh"
     if folders or files:

@@ -59,7 +59,7 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     if left:
         sys.exit(1)
     CONSOLE.print(
-        "Nothing of the patient is left in this home. Still to do by hand: the landing folder, "
+        "Nothing of the patient is left in this home. Still to do by hand: the delivery folder, "
         "backups, and copies that analysts have made."
     )
 

@@ -1,4 +1,4 @@
-"""From a site's landing into its vault, the one place of the flow that reads identified data."""
+"""From a site's delivery into its vault: the one place of the flow that reads identified data."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from dagster_project.intake.vault import IntakeReport, take_in
 from dagster_project.lake.home import TAKEN_IN, Home
 
 THROWAWAY = (
-    "The keys are throw-away ones that lie in the home folder beside what they protect: "
+    "These are trial keys, which lie in the home folder beside what they protect: "
     "good for a trial, not for patients. "
-    "The README says how the PI makes a medium."
+    "The README says how the PI makes a key drive."
 )
 
 
@@ -42,14 +42,14 @@ def session_keys(home: Home) -> Keys:
 
     1. Of the agent that listens for this home (`lakehouse keys unlock`), or that LAKEHOUSE_AGENT
        names.
-    2. Of the medium that LAKEHOUSE_KEYS names, with the passphrase in the file that
+    2. Of the key drive that LAKEHOUSE_KEYS names, with the passphrase in the file that
        LAKEHOUSE_PASSPHRASE_FILE names.
-    3. Of a throw-away medium in the home folder, where no other medium was ever made for it.
+    3. Of a trial key drive in the home folder, where no other key drive was ever made for it.
 
     Raises
     ------
     KeysError
-        Where intake is locked, the passphrase is wrong, or the home belongs to another medium.
+        Where intake is locked, the passphrase is wrong, or the home belongs to another key drive.
     """
     if os.environ.get("LAKEHOUSE_AGENT") or home.agent.exists():
         return _of_this_home(home, ask_agent(home.agent))
@@ -67,14 +67,14 @@ def _medium_keys(medium: Path) -> Keys:
     passphrase = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE")
     if not is_throwaway(medium) and not passphrase:
         raise KeysError(
-            "the key medium is sealed and intake is locked; "
-            "unlock it with `lakehouse keys unlock MEDIUM`, "
+            "the key drive is sealed and intake is locked; "
+            "unlock it with `lakehouse keys unlock KEY_DRIVE`, "
             "or give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE"
         )
     if passphrase and not Path(passphrase).is_file():
         raise KeysError(
             "the file that LAKEHOUSE_PASSPHRASE_FILE names is not there and intake is locked; "
-            "unlock with `lakehouse keys unlock MEDIUM`"
+            "unlock with `lakehouse keys unlock KEY_DRIVE`"
         )
     return unlock(
         medium, Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else ""
@@ -91,7 +91,7 @@ def _throwaway_keys(home: Home) -> Keys:
 def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeReport | None:
     """De-identify what a site delivered since the last run.
 
-    None where the site has no landing folder; its vault then stays as it is.
+    None where the site has no delivery folder; its vault then stays as it is.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     """
     folder, vault = home.landing / site, home.vault / site
     if not folder.is_dir():
-        say("no landing folder: the vault is kept as it is")
+        say("no delivery folder: the vault is kept as it is")
         return None
     keys, signature = session_keys(home), home.delivery(site)
     if keys.throwaway:

@@ -71,7 +71,7 @@ def search_home(
 ) -> list[str]:
     """Files of the home in whose name or bytes a trace is left.
 
-    The folders `IDENTIFIED` (landing, truth, key medium) and the files in `besides` are left out.
+    The folders `IDENTIFIED` (landing, truth, key drive) and the files in `besides` are left out.
 
     1. Names, and the bytes as they lie; compressed files unpacked; of Parquet, SQLite and DuckDB
        every text that a column holds.

@@ -38,7 +38,7 @@ HOURS = 12.0
 
 LOCKED = (
     "intake is locked: no key agent holds the keys of this home; "
-    "put the medium in place and unlock with `lakehouse keys unlock MEDIUM`"
+    "put the key drive in place and unlock with `lakehouse keys unlock KEY_DRIVE`"
 )
 
 _PR_SET_DUMPABLE = 4

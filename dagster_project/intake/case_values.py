@@ -118,7 +118,7 @@ LONGEST_NUMBER = 15
 A program may write 17 in all.
 """
 
-NOT_UNDERSTOOD = "is not understood; write it as the landing contract says"
+NOT_UNDERSTOOD = "is not understood; write it as the delivery specification says"
 
 
 class ValueFault(ValueError):

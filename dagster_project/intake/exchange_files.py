@@ -21,7 +21,7 @@ from dagster_project.intake.opening import open_delivered
 from dagster_project.intake.redcap import read_redcap
 
 _NAMED = frozenset({"redcap.csv", "redcap.json", "redcap.xml", "odm.xml", "redcap_dictionary.csv"})
-"""Names of the landing contract, which may stand in a reason; others may name a person."""
+"""Names of the delivery specification, which may stand in a reason; others may name a person."""
 
 _KINDS = {
     "dictionary": re.compile(
@@ -32,14 +32,15 @@ _KINDS = {
         r"redcap.*\.(csv|json|xml)|.+_data(_labels)?_\d{4}-\d{2}-\d{2}.*\.csv", re.IGNORECASE
     ),
 }
-"""Names that REDCap's menu gives, and those of the landing contract with what stands behind."""
+"""Names that REDCap's menu gives, and those of the delivery specification, with their meaning."""
 
 _ROOT = re.compile(rb"<(\w+:)?ODM[\s>]")
 _DICTIONARY = re.compile(
     rb"Variable / Field Name|\"?field_name\"?.{1,200}\"?form_name\"?.{1,400}field_type", re.DOTALL
 )
 TOO_MUCH_MEMORY = (
-    "needs too much memory to be read; export the rows and fields of the landing contract alone"
+    "needs too much memory to be read; "
+    "export the rows and fields of the delivery specification alone"
 )
 CANNOT_BE_READ = (
     "cannot be read by any rule that is known here; "

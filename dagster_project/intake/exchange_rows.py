@@ -1,4 +1,4 @@
-"""Rows of study databases, laid out as the CSV files of the landing contract."""
+"""Rows of study databases, laid out as the CSV files of the delivery specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file of the landing, from its bytes to its de-identified copy.
+"""One file of the delivery folder, from its bytes to its de-identified copy.
 
 This is what a worker does, and all that a worker needs for it.
 """
@@ -406,7 +406,8 @@ def _patient(session: Session, source: Source) -> str:
 def _check_consent(session: Session, patient: str) -> None:
     if patient in session.withdrawn:
         raise RefusedError(
-            "consent is withdrawn; take the patient's files out of the landing", waits_for="consent"
+            "consent is withdrawn; take the patient's files out of the delivery folder",
+            waits_for="consent",
         )
     if patient in session.unclear:
         raise RefusedError(CONSENT_CONTRADICTORY, waits_for="consent")

@@ -1,4 +1,4 @@
-"""The key medium: one folder that the principal investigator keeps offline.
+"""The key drive: one folder that the principal investigator keeps offline.
 
 Without it intake neither reads nor links a name.
 """
@@ -16,7 +16,7 @@ ROOT = "root.age"
 IDENTITY = "identity.age"
 RECIPIENT = "recipient.txt"
 THROWAWAY = "THROWAWAY"
-"""Marks a medium whose root and identity lie unsealed beside the data.
+"""Marks a key drive whose root and identity lie unsealed beside the data.
 
 It is for demo and tests, never for patients.
 """
@@ -28,7 +28,7 @@ SHORTEST_PASSPHRASE = 12
 
 
 class KeysError(Exception):
-    """The medium cannot be used; the message says what to do and holds no secret."""
+    """The key drive cannot be used; the message says what to do and holds no secret."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class Keys:
 
 
 def create_medium(folder: Path, passphrase: str) -> Path:
-    """Make a medium: a random root, an age identity, and the public recipient.
+    """Make a key drive: a random root, an age identity, and the public recipient.
 
     Root and identity are each sealed with the passphrase; the recipient is in clear.
 
     Raises
     ------
     KeysError
-        Where the folder already holds a medium: a second root would cut the link to every patient
-        taken in before.
+        Where the folder already holds a key drive: a second root would cut the link to every
+        patient taken in before.
     """
     import pyrage
 
@@ -100,7 +100,7 @@ def _sealed(root: bytes, identity: Any, passphrase: str) -> dict[str, bytes]:
 
 
 def create_throwaway_medium(folder: Path) -> Path:
-    """Make a medium without passphrase, for demo and tests.
+    """Make a key drive without passphrase, for demo and tests.
 
     It lies beside what it protects, and every run says so.
     """
@@ -118,7 +118,7 @@ def create_throwaway_medium(folder: Path) -> Path:
 
 def _check_empty(folder: Path) -> None:
     if (folder / ROOT).exists():
-        raise KeysError("this folder already holds a key medium; choose an empty folder")
+        raise KeysError("this folder already holds a key drive; choose an empty folder")
 
 
 def _write_medium(folder: Path, content: dict[str, bytes]) -> Path:
@@ -132,7 +132,7 @@ def _write_medium(folder: Path, content: dict[str, bytes]) -> Path:
 
 
 def is_throwaway(folder: Path) -> bool:
-    """True where the medium has no passphrase."""
+    """True where the key drive has no passphrase."""
     return (folder / THROWAWAY).exists()
 
 
@@ -144,7 +144,7 @@ def unlock(folder: Path, passphrase: str = "") -> Keys:
     Raises
     ------
     KeysError
-        Where there is no medium, or the passphrase is not its own.
+        Where there is no key drive, or the passphrase is not its own.
     """
     root, *steps = _root_and_steps(folder, passphrase)
     recipient = (folder / RECIPIENT).read_text(encoding="ascii").strip()
@@ -166,18 +166,18 @@ def _root_and_steps(folder: Path, passphrase: str) -> list[bytes]:
 
 
 def rotate_medium(folder: Path, passphrase: str, new_folder: Path, new_passphrase: str) -> Path:
-    """Make the next version of a medium.
+    """Make the next version of a key drive.
 
     It has a new identity, a new passphrase and one more step of the index; root, UIDs and dates
     stay.
 
     The crosswalk must be re-sealed and re-indexed with it (`pseudonyms.rotate_crosswalk`); the old
-    medium then opens nothing new.
+    key drive then opens nothing new.
 
     Raises
     ------
     KeysError
-        Where the old medium does not open, or the new folder holds a medium.
+        Where the old key drive does not open, or the new folder holds a key drive.
     """
     import pyrage
 
@@ -195,8 +195,8 @@ def unlock_identity(folder: Path, passphrase: str = "") -> str:
 def _opened(folder: Path, name: str, passphrase: str) -> bytes:
     if not (folder / name).is_file():
         raise KeysError(
-            "no key medium here; put the medium in place, "
-            "or make one with `lakehouse keys create --out MEDIUM`"
+            "no key drive here; put the key drive in place, "
+            "or make one with `lakehouse keys create --out KEY_DRIVE`"
         )
     sealed = (folder / name).read_bytes()
     if is_throwaway(folder):
@@ -205,7 +205,7 @@ def _opened(folder: Path, name: str, passphrase: str) -> bytes:
 
 
 ATTEMPTS, PAUSE_SECONDS = 20, 0.2
-"""How often, and how far apart, a busy machine is asked to open a medium."""
+"""How often, and how far apart, a busy machine is asked to open a key drive."""
 
 
 def _decrypted(sealed: bytes, passphrase: str) -> bytes:
@@ -221,10 +221,10 @@ def _decrypted(sealed: bytes, passphrase: str) -> bytes:
             return pyrage.passphrase.decrypt(sealed, passphrase)
         except pyrage.DecryptError as error:
             if "Excessive work" not in str(error):
-                raise KeysError("the passphrase does not open this medium; try again") from error
+                raise KeysError("the passphrase does not open this key drive; try again") from error
             time.sleep(PAUSE_SECONDS)
     raise KeysError(
-        "this machine is too busy or too slow to open the medium; "
+        "this machine is too busy or too slow to open the key drive; "
         "try again when it has less to do, or on a faster one"
     )
 

@@ -1,4 +1,4 @@
-"""What lies in a site's landing folder: listed, never changed."""
+"""What lies in a site's delivery folder: listed, never changed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LandingFile(NamedTuple):
 
 
 def is_simulated(site_folder: Path) -> bool:
-    """True where the landing says that its data are simulated."""
+    """True where the delivery folder says that its data are simulated."""
     return (site_folder / "SIMULATED").exists()
 
 
@@ -143,7 +143,7 @@ def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
 
 
 def unexpected_entries(site_folder: Path) -> list[Refusal]:
-    """Entries that the landing contract does not know: counted, not named."""
+    """Entries that the delivery specification does not know: counted, not named."""
     known_clinical = {Path(name).name for name in CASE_REPORT_FILES} | {
         path.name for path in _of_databases(site_folder)
     }
@@ -169,7 +169,7 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
     counted = [
         Refusal(
             place,
-            f"{count} entries are not part of the landing contract and were not read; "
+            f"{count} entries are not part of the delivery specification and were not read; "
             f"it expects {expected}",
         )
         for place, expected, count in strangers

@@ -48,11 +48,11 @@ LONG_LINE = (
     "export it again with one row a line"
 )
 MANY_COLUMNS = (
-    f"has more than {MOST_COLUMNS} columns; export the fields of the landing contract alone"
+    f"has more than {MOST_COLUMNS} columns; export the fields of the delivery specification alone"
 )
 MANY_CELLS = (
     "has more cells than a case report can; "
-    "export the rows and fields of the landing contract alone"
+    "export the rows and fields of the delivery specification alone"
 )
 
 OPEN_QUOTE = (

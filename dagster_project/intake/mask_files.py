@@ -81,7 +81,7 @@ def read_mask_name(name: str) -> MaskName:
     Raises
     ------
     RefusedError
-        Where the name is not as the landing contract has it.
+        Where the name is not as the delivery specification has it.
     """
     match = NAME.fullmatch(name)
     if match is None:

@@ -1,4 +1,4 @@
-"""The one place where files of a landing are opened.
+"""The one place where files of a delivery folder are opened.
 
 Whoever delivers decides what lies there, which may be no regular file. A pipe without a writer, a
 device that never ends or a link to another hospital's data is refused with its reason before
@@ -32,7 +32,7 @@ UNREADABLE = "cannot be read; check the permissions and the medium"
 NO_FILE = "is no regular file but a pipe, device, socket or folder; deliver the file itself"
 STILL_WRITTEN = "is still being written; deliver it when it is whole"
 LEADS_OUT = (
-    "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
+    "is a link that leads out of the site's delivery folder; deliver what it leads to in its place"
 )
 LEADS_NOWHERE = "is a link that leads nowhere or in a circle; deliver the file itself"
 TOO_LARGE_FILE = (
@@ -59,7 +59,7 @@ _PIECE = 2**20
 
 
 class NotOpenedError(OSError):
-    """A file of the landing that is not opened or not read; `reason` names no path."""
+    """A file of the delivery folder that is not opened or not read; `reason` names no path."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -67,7 +67,7 @@ class NotOpenedError(OSError):
 
 
 def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_FILE) -> BinaryIO:
-    """Open a regular file of a landing for reading.
+    """Open a regular file of a delivery folder for reading.
 
     1. Links are followed to their end, which lies inside `root`.
     2. The end is a regular file of at most `most` bytes; it is looked at before it is opened, since
@@ -77,8 +77,8 @@ def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
     Parameters
     ----------
     root
-        The site's folder, which may be a link itself; by default that of the landing contract for
-        tables.
+        The site's folder, which may be a link itself; by default that of the delivery
+        specification for tables.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
 
 
 def read_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_FILE) -> bytes:
-    """The bytes of a regular file of a landing; one that grows while it is read is refused.
+    """The bytes of a regular file of a delivery folder; one that grows while it is read is refused.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _too_large(most: int) -> str:
 
 
 def _site_folder(path: Path) -> Path:
-    """The site folder of a table by the landing contract; otherwise the table's own folder."""
+    """The site folder of a table by the delivery specification, else the table's own folder."""
     if path.parent.name in {"clinical", "arbitration"}:
         return path.parent.parent
     return path.parents[2] if path.parent.parent.name == "reads" else path.parent

@@ -83,7 +83,7 @@ def wanted_of_landing(site_folder: Path, cut_off: dt.date, *, before: int, after
     tables = clinical_tables(path, "patients", "clinical/patients.csv")
     if not tables:
         raise PacsError(
-            "the landing has no clinical/patients.csv; "
+            "the delivery folder has no clinical/patients.csv; "
             "deliver it, or name a list of numbers with --numbers"
         )
     people, unused = _people(tables)

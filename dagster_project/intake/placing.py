@@ -65,7 +65,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file of the landing with its task and what came of it."""
+    """A file of the delivery folder with its task and what came of it."""
 
     file: LandingFile
     key: str
@@ -388,7 +388,8 @@ def _older(register: Register, one: Delivered) -> str | None:
 
     Images are never replaced, since exports use names again.
 
-    A mask whose file left the landing and that comes again under another lesion's name was renamed.
+    A mask that comes again under another lesion's name, after its file left the delivery folder,
+    was renamed.
     """
     if not one.task.reader:
         return None

@@ -38,7 +38,7 @@ Trying a million numbers is expensive; the 500 patients of a study are cheap.
 """
 
 OTHER_MEDIUM = (
-    "this home's patients were taken in with another key medium; "
+    "this home's patients were taken in with another key drive; "
     "put that one in place, or begin a new home"
 )
 
@@ -294,9 +294,9 @@ def _check_medium(connection: sqlite3.Connection, recipient: str) -> None:
 
 
 def bind_medium(path: Path, recipient: str) -> None:
-    """Bind a crosswalk to its medium.
+    """Bind a crosswalk to its key drive.
 
-    From then on intake with any other medium is refused, and without this one locked.
+    From then on intake with any other key drive is refused, and without this one locked.
 
     Raises
     ------
@@ -313,7 +313,7 @@ def bind_medium(path: Path, recipient: str) -> None:
 
 
 def medium_of(path: Path) -> str:
-    """The public recipient of the medium to which a crosswalk belongs; empty for none yet."""
+    """The public recipient of the key drive to which a crosswalk belongs; empty for none yet."""
     file = crosswalk_file(path)
     if not file.is_file():
         return ""
@@ -326,7 +326,7 @@ def medium_of(path: Path) -> str:
 class Crosswalk:
     """One SQLite file of pseudonyms, blind indexes and sealed facts.
 
-    What is known of a patient is sealed to the medium's public recipient.
+    What is known of a patient is sealed to the key drive's public recipient.
     """
 
     def __init__(self, path: Path, keys: Keys) -> None:
@@ -598,7 +598,7 @@ def rotate_crosswalk(path: Path, *, old: Keys, new: Keys, identity: str) -> int:
     1. Each blind index gets the new step over it: no hospital number is needed, so those of the
        withdrawn move too.
     2. What is sealed is opened with the old identity and sealed to the new recipient.
-    3. The crosswalk belongs to the new medium; the old one opens nothing any more.
+    3. The crosswalk belongs to the new key drive; the old one opens nothing any more.
     """
     import pyrage
 
@@ -640,7 +640,7 @@ def reidentify(
 ) -> list[dict[str, str]]:
     """Everything that is sealed about a patient.
 
-    Needs the medium, not the lake, and writes an audit line first.
+    Needs the key drive, not the lake, and writes an audit line first.
 
     Raises
     ------

@@ -37,7 +37,7 @@ SAME_NUMBER = (
 )
 TOO_MANY = "{n} other numbers are alike to it, too many for a hint"
 NOT_COMPARED = (
-    "its images are no longer in the landing or came by the network, "
+    "its images are no longer in the delivery folder or came by the network, "
     "so that its number was not compared"
 )
 

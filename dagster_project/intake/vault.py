@@ -1,4 +1,4 @@
-"""take_in reads a site's landing and writes its vault.
+"""take_in reads a site's delivery folder and writes its vault.
 
 Every run does what is new, and a run that was cut short is finished by the next.
 """
@@ -109,7 +109,7 @@ TWINS = "twins"
 
 LOST = (
     "was lost or emptied on the disk when the machine stopped, "
-    "and its file lies in the landing no more; deliver it again, or have the PACS send it"
+    "and its file lies in the delivery folder no more; deliver it again, or have the PACS send it"
 )
 
 LISTENER = "listener"
@@ -162,7 +162,7 @@ class IntakeReport:
 
 
 Listed = tuple[LandingFile, str]
-"""A file of the landing and its keyed path."""
+"""A file of the delivery folder and its keyed path."""
 
 ToRead = tuple[LandingFile, str, FileRow | None]
 """The same, and what was noted of it when it was last read."""
@@ -180,12 +180,12 @@ def take_in(
     mapper: Mapper = map,
     progress: Progress | None = None,
 ) -> IntakeReport:
-    """Take a site's landing into its vault; the landing is read and never changed.
+    """Take a site's delivery folder into its vault; the delivery folder is read and never changed.
 
     1. What a run that was cut short had begun is finished.
     2. patients.csv gives pseudonyms, consents, and what to search for in the output.
     3. Files under dicom/, then those of the readers, are de-identified, unless they were read
-       before and have not changed. A file that has gone from the landing stays in the vault.
+       before and have not changed. A file that has gone from the delivery stays in the vault.
     4. Files of patients who withdrew consent leave the vault.
     5. The case report's tables and the current refusals are written.
 
@@ -213,7 +213,7 @@ def take_in(
             return run.whole()
         except PermissionError as error:
             raise IntakeError(
-                f"the landing folder of {site_folder.name} cannot be read; check its permissions"
+                f"the delivery folder of {site_folder.name} cannot be read; check its permissions"
             ) from error
         finally:
             close_child()
@@ -288,7 +288,7 @@ class _Run:
     def whole(self) -> IntakeReport:
         if not self.site_folder.is_dir():
             raise IntakeError(
-                f"there is no landing folder of {self.site}; create it, or leave the site out"
+                f"there is no delivery folder of {self.site}; create it, or leave the site out"
             )
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
@@ -352,8 +352,8 @@ class _Run:
         """Compare the vault with its register, after a run that did not come to its end.
 
         Every object is there and not empty; one of the delivery that was cut short has the digest
-        that was noted. What the disk lost is taken in again from the landing, and named where it
-        lies there no more.
+        that was noted. What the disk lost is taken in again from the delivery folder, and named
+        where it lies there no more.
         """
         lost = [
             row
@@ -371,7 +371,7 @@ class _Run:
     def _read_masks_again(self) -> None:
         """Judge masks again where the rules of what is inside a mask have changed.
 
-        That is decided when a mask is taken in; only files still in the landing are judged anew.
+        That is decided when a mask is taken in; only files still in the delivery are judged anew.
         """
         if self.register.fact("mask_rules") != MASK_RULES:
             with self.register.transaction():
@@ -1036,7 +1036,7 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
 
 
 def give_up_patient(vault_site: Path, patient: str) -> None:
-    """Remove a patient's files and their register, so that the landing is read anew.
+    """Remove a patient's files and their register, so that the delivery folder is read anew.
 
     For use after two pseudonyms were joined.
     """

@@ -96,7 +96,7 @@ SITE = string("site", "Hospital that delivered the data", "提供数据的医院
 PATIENT = string(
     "patient",
     "Pseudonym of the patient: site, random characters, check character",
-    "患者假名：医院、随机字符与校验字符",
+    "患者研究编号：医院、随机字符与校验字符",
 )
 SCAN = string(
     "scan",
@@ -139,7 +139,7 @@ FINGERPRINT = string(
     "Digest of everything the row was computed from: pixels, mask, settings, code version",
     "计算输入的摘要：像素、掩膜、设置、代码版本",
 )
-REASON = string("reason", "Why a value is missing or refused", "缺失或被拒绝的原因", nullable=True)
+REASON = string("reason", "Why a value is missing or refused", "缺失或被退回的原因", nullable=True)
 TASK = string(
     "task",
     "Prediction task, named after the last visit it may see",
@@ -161,7 +161,7 @@ GATE = string(
     "gate",
     "The gate by its newest verdict; "
     "closed marks a row that an earlier night left, or that nothing was judged for",
-    "质控门控的最新结论；closed表示该行为以往运行所留，或未经门控评估",
+    "质控放行的最新结论；closed表示该行为以往运行所留，或未经质控放行评估",
     allowed=("open", "closed"),
 )
 AMENDMENTS = string(

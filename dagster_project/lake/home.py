@@ -100,7 +100,7 @@ class Home:
 
     @property
     def landing(self) -> Path:
-        """What sites deliver, identified; the landing contract is in the README."""
+        """What sites deliver, identified; the delivery specification is in the README."""
         return self.root / "landing"
 
     @property
@@ -110,7 +110,7 @@ class Home:
 
     @property
     def crosswalk(self) -> Path:
-        """Sealed pseudonyms; useless without the key medium."""
+        """Sealed pseudonyms; useless without the key drive."""
         return self.root / "crosswalk"
 
     @property
@@ -160,7 +160,7 @@ class Home:
 
     @property
     def throwaway_medium(self) -> Path:
-        """A key medium made where there is none.
+        """A key drive made where there is none.
 
         For trials only, since it lies beside what it protects.
         """
@@ -245,7 +245,7 @@ class Home:
     def delivery(self, site: str) -> str:
         """Signature of all that a site delivered.
 
-        It covers the landing folder, and what came straight from the site's PACS.
+        It covers the delivery folder, and what came straight from the site's PACS.
         """
         listed, received = delivery_signature(self.landing / site), self.vault / site / RECEIVED
         noted = received.read_text(encoding="utf-8") if received.is_file() else ""
@@ -278,7 +278,7 @@ class Home:
         return _sites_in(self.landing)
 
     def strangers(self) -> tuple[int, int]:
-        """Numbers of folders and of files of the landing that belong to no site.
+        """Numbers of folders and of files of the delivery folder that belong to no site.
 
         They are only counted, since their names may be a person's.
         """

@@ -307,7 +307,7 @@ RECONCILIATION = Table(
         string(
             "patient",
             "Pseudonym; * for rows whose number is no patient's",
-            "患者假名；号码不属于任何患者时为*",
+            "患者研究编号；号码不属于任何患者时为*",
         ),
         string(
             "finding",
@@ -2064,7 +2064,7 @@ MODEL_RUNS = Table(
             "promotion",
             "Whether the rule of promotion made it the champion, not_due between two looks; "
             "NULL where it was not the candidate of its training",
-            "晋级规则的结论（两次预设检验之间为not_due）；非候选模型为空",
+            "晋级规则的结论（两次预设检验之间为not_due）；非待定模型为空",
             nullable=True,
             allowed=("promoted", "held_back", "not_due"),
         ),
@@ -2445,14 +2445,14 @@ QUARANTINE = Table(
     "quarantine",
     "quality",
     "Every refused file, scan, read or row with its reason",
-    "所有被拒绝的文件、扫描、阅片或行及原因",
+    "所有被退回（数据质疑）的文件、扫描、阅片或行及原因",
     key=("site", "stage", "item", "reason"),
     columns=(
         SITE,
         string(
             "stage",
             "Where it was refused",
-            "拒绝环节",
+            "退回环节",
             allowed=(
                 "intake",
                 "case_report",
@@ -2481,7 +2481,7 @@ QUALITY_VERDICTS = Table(
     "quality_verdicts",
     "quality",
     "One row per rule and scope of the quality gate: statistic, threshold, verdict and snapshot",
-    "门控规则的数值、限值与结论",
+    "质控放行规则的数值、限值与结论，每条规则与范围一行",
     key=("rule", "scope"),
     columns=(
         string("rule", "Rule's name", "规则名称"),
@@ -2489,7 +2489,7 @@ QUALITY_VERDICTS = Table(
         string(
             "kind",
             "A row rule excludes rows, a cohort rule closes the gate",
-            "类型：行规则排除行，队列规则关闭门控",
+            "类型：行规则排除行，队列规则不予放行",
             allowed=("row", "cohort"),
         ),
         number("statistic", "What was measured", "测得值", nullable=True),

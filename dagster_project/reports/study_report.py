@@ -23,7 +23,7 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("quality", "Data quality", "数据质量"),
     ("agreement", "Agreement of the readers", "阅片一致性"),
     ("arbitration", "Arbitration", "仲裁"),
-    ("gate", "The gate", "质量门控"),
+    ("gate", "Quality gate", "质控放行"),
     ("response", "Response", "疗效"),
     ("survival", "Progression-free survival", "无进展生存"),
     ("dhi", "Dynamic Heterogeneity Index", "动态异质性指数"),

@@ -41,4 +41,4 @@ def test_the_landing_is_left_as_it_was_delivered(grown: Stage) -> None:
 def test_throwaway_keys_are_spoken_of_on_every_run(grown: Stage) -> None:
     runs = [text for text in grown.trial.said if "files looked at" in text or "The gate is" in text]
     assert runs
-    assert all("throw-away" in text for text in runs if "site BJCH" in text)
+    assert all("trial keys" in text for text in runs if "site BJCH" in text)

@@ -356,7 +356,9 @@ def test_a_patient_decided_by_the_task_closes_the_gate_unless_the_protocol_keeps
     assert closed_by(responses=decided, training_cohort=included()) == [
         ("decided_by_task", "T1", "fail")
     ]
-    kept = verdict("decided_by_task", "T1", responses=decided, study=protocol(decided="keep"))
+    kept = verdict(
+        "decided_by_task", "T1", responses=decided, study=protocol(early_outcome_policy="keep")
+    )
     assert (kept.statistic, kept.verdict) == (1, "warn")
 
 

@@ -96,7 +96,7 @@ def test_the_mark_of_a_simulation_follows_the_landing(home: Home) -> None:
 def test_throwaway_keys_are_made_once_and_told_of(home: Home) -> None:
     said: list[str] = []
     take_in_site(home, "AA", said.append)
-    assert any("throw-away" in text for text in said)
+    assert any("trial keys" in text for text in said)
     assert session_keys(home) == session_keys(home)
 
 

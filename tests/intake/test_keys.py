@@ -1,4 +1,4 @@
-"""The medium opens with its passphrase alone, and its keys are the same each time.
+"""The key drive opens with its passphrase alone, and its keys are the same each time.
 
 It is never overwritten.
 """

@@ -223,7 +223,7 @@ def test_without_the_index_key_no_number_can_be_tried(tmp_path, crosswalk):
         ).find("AB", "1234")
         is None
     )
-    with pytest.raises(KeysError, match="another key medium"):
+    with pytest.raises(KeysError, match="another key drive"):
         Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", other)
 
 

@@ -88,7 +88,7 @@ NO_REASONS = {
         "vault or crosswalk cannot be written ({0}); free space or mend the disk, then run again"
     },
     "intake/pseudonyms.py": {
-        "this home's patients were taken in with another key medium; put that one in place, "
+        "this home's patients were taken in with another key drive; put that one in place, "
         "or begin a new home"
     },
     # Reasons of NULL in a column of features, and what an assertion names.
