@@ -238,7 +238,7 @@ def base(
     made.SeriesInstanceUID, made.StudyInstanceUID = series, study
     made.FrameOfReferenceUID = frame
     made.PatientID, made.PatientName = number, "Testcase^Anon"
-    made.PatientBirthDate, made.PatientSex = "19600101", "F"
+    made.PatientBirthDate, made.PatientSex = "19600101", ""
     made.Modality, made.StudyDate, made.SeriesDate, made.StudyTime = modality, day, day, "101010"
     made.StudyID, made.AccessionNumber, made.ReferringPhysicianName = "1", "A1", ""
     return made

@@ -604,7 +604,7 @@ def build_tables(
     4. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so,
        and nothing else.
     5. A row that names another person than the images of its number (`image_persons`) is left out
-       with the rest of the case report of that number; a single cell that contradicts them is NULL.
+       with the rest of the case report of that number; a single contradicting cell is named.
     6. Whom rows and images do not name alike is listed (reconciliation.py); `image_numbers` are
        what images without a row bear.
     """
@@ -654,21 +654,16 @@ def _compare_with_images(report: _Report, persons: Mapping[str, Sequence[Stateme
             report.refuse(place, ROW_OF_ANOTHER.format(facts=", ".join(facts)))
             report.people.of_another[patient] = report.people.rows.pop(patient)
         else:
-            _leave_cells_out(report, patient, [fact for fact in facts if fact != "name"])
+            _name_cells(report, patient, facts)
 
 
-def _leave_cells_out(report: _Report, patient: str, facts: Sequence[Fact]) -> None:
+def _name_cells(report: _Report, patient: str, facts: Sequence[Fact]) -> None:
+    """Name the cells that contradict the images; the sheet is the source, so they are used."""
     row, place = report.people.rows[patient], report.people.places[patient]
-    columns = {
-        column
-        for fact in facts
-        for column in CELLS_OF_FACT[fact]
-        if row.values.get(column) is not None
-    }
+    columns = {column for fact in facts for column in CELLS_OF_FACT[fact]}
     for column in sorted(columns):
-        report.refuse(f"{place} column {column}", CELL_OF_ANOTHER)
-    left = {column: None if column in columns else v for column, v in row.values.items()}
-    report.people.rows[patient] = PatientRow(row.number, left)
+        if row.values.get(column) is not None:
+            report.refuse(f"{place} column {column}", CELL_OF_ANOTHER)
 
 
 def _stated_by_row(keys: Keys, patient: str, values: Mapping[str, Any]) -> Statement:

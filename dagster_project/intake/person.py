@@ -42,7 +42,7 @@ NUMBER_OF_ANOTHER = (
     "the row is left out until that is settled"
 )
 CELL_OF_ANOTHER = (
-    "contradicts the images of this patient; the cell is left out, correct one of them"
+    "contradicts the images of this patient; the cell is used, correct it or the images' header"
 )
 
 DAYS_PER_YEAR = 365.25
@@ -56,18 +56,19 @@ _SEX: Mapping[str, str] = {"M": "M", "F": "F"}
 _TOKEN = re.compile(r"[\^=\s,;:/()_\-.'`·]+")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _AGE = re.compile(r"(\d{3})Y")
-_EARLIEST_YEAR = 1901
+_EARLIEST_YEAR, _FILLED_IN = 1901, (1970, 2000)
 
 
 @dataclass(frozen=True)
 class Statement:
     """What one source states of a person; what it leaves open is empty.
 
-    `birth_date` and the names are keyed digests. Of a name there are its words by script, and the
-    whole in either order, since a hospital writes `ZHANG^SAN` as `San Zhang` too.
+    `birth_date`, its year and the names are keyed digests. Of a name there are its words by script,
+    and the whole in either order, since a hospital writes `ZHANG^SAN` as `San Zhang` too.
     """
 
     birth_date: str = ""
+    birth_year: str = ""
     sex: str = ""
     age: int | None = None
     words: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -75,13 +76,15 @@ class Statement:
 
     def stored(self) -> str:
         """As text for the register."""
-        return json.dumps([self.birth_date, self.sex, self.age, self.words, self.wholes])
+        return json.dumps(
+            [self.birth_date, self.birth_year, self.sex, self.age, self.words, self.wholes]
+        )
 
     @classmethod
     def of_stored(cls, text: str) -> Statement:
         """From what `stored` gave."""
-        birth_date, sex, age, (latin, han), wholes = json.loads(text)
-        return cls(birth_date, sex, age, (tuple(latin), tuple(han)), tuple(wholes))
+        birth_date, year, sex, age, (latin, han), wholes = json.loads(text)
+        return cls(birth_date, year, sex, age, (tuple(latin), tuple(han)), tuple(wholes))
 
 
 NOTHING = Statement()
@@ -100,8 +103,8 @@ def state(
 ) -> Statement:
     """What an image or a row states of a patient.
 
-    1. A birth date that is no day, or the first of a January, states nothing: it stands where only
-       the year, or nothing, is known.
+    1. A birth date that is no day states nothing, and the first of a January states its year alone,
+       as is written where no more is known; of 1900, 1970 and 2000 it is what programs fill in.
     2. Sex is M or F; any other value states nothing.
     3. Words of a name with digits are codes and state nothing; nor does a single Latin letter, nor
        a word such as ANONYMOUS.
@@ -120,13 +123,15 @@ def state(
     def keyed(what: str, text: str) -> str:
         return keys.digest(f"person {what} {patient}", text, 8)
 
-    born = _day(birth_date)
+    day_of_birth = _day(birth_date)
+    born = day_of_birth if day_of_birth and not _is_new_year(day_of_birth) else None
     years = _AGE.fullmatch(age.strip())
     seen = _day(day)
     counted = int((seen - born).days / DAYS_PER_YEAR) if seen and born else None
     latin, han, wholes = _words(name, lambda text: keyed("name", text))
     return Statement(
         keyed("birth date", born.isoformat()) if born else "",
+        keyed("birth year", str(day_of_birth.year)) if day_of_birth else "",
         _SEX.get(sex.strip().upper(), ""),
         int(years[1]) if years else counted,
         (latin, han),
@@ -140,8 +145,13 @@ def _day(text: str) -> dt.date | None:
         day = dt.datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
     except ValueError:
         return None
-    known = day.year >= _EARLIEST_YEAR and (day.month, day.day) != (1, 1)
+    is_filled_in = _is_new_year(day) and day.year in _FILLED_IN
+    known = day.year >= _EARLIEST_YEAR and not is_filled_in
     return day if known and len(digits) == len("YYYYMMDD") else None
+
+
+def _is_new_year(day: dt.date) -> bool:
+    return (day.month, day.day) == (1, 1)
 
 
 def _words(
@@ -167,10 +177,15 @@ def _is_code(word: str) -> bool:
 
 
 def compare(one: Statement, other: Statement) -> dict[Fact, bool]:
-    """Which facts both state, and whether they agree; what one leaves open is not there."""
+    """Which facts both state, and whether they agree; what one leaves open is not there.
+
+    Of a birth date of which one states the year alone only another year says something.
+    """
     found: dict[Fact, bool] = {}
     if one.birth_date and other.birth_date:
         found["birth_date"] = one.birth_date == other.birth_date
+    elif one.birth_year and other.birth_year and one.birth_year != other.birth_year:
+        found["birth_date"] = False
     elif one.age is not None and other.age is not None:
         found["age"] = abs(one.age - other.age) <= YEARS_APART
     if one.sex and other.sex:
@@ -209,9 +224,12 @@ def differing(one: Statement, other: Statement) -> tuple[list[Fact], bool]:
     """The facts in which a row contradicts an image, and whether it is of another person.
 
     One wrong cell is the rule and another person the exception: it is another where two facts or
-    more differ and neither the birth date nor the name agrees.
+    more differ and neither the birth date nor the name agrees. A year of birth alone is not
+    compared with a row: a sheet is filled in by hand.
     """
     facts = compare(one, other)
+    if not (one.birth_date and other.birth_date):
+        facts.pop("birth_date", None)
     wrong = [fact for fact, agrees in facts.items() if not agrees]
     known = facts.get("birth_date") or facts.get("name")
     return wrong, len(wrong) > 1 and not known

@@ -172,6 +172,41 @@ def images_without_a_number(one: Delivery, rng: Random) -> None:
     _write_images(one, "", [visit.name])
 
 
+def _name(one: Delivery, visits: list[str], **who: str) -> None:
+    """Write into the images and structure sets of visits whom they are of."""
+    for visit in one.visits:
+        if visit.name in visits:
+            for image in [*visit.slices, *(drawn.content for drawn in visit.structures)]:
+                for keyword, value in who.items():
+                    setattr(image, keyword, value)
+
+
+@distortion("identity", "refused", alone=True)
+def another_person_at_a_visit(one: Delivery, rng: Random) -> None:
+    """The images of one visit are of somebody else, under this patient's number."""
+    _name(
+        one,
+        [rng.choice(one.visits).name],
+        PatientName="Beispiel^Berta",
+        PatientBirthDate="19480723",
+        PatientSex="M",
+    )
+
+
+@distortion("identity", "refused", alone=True)
+def another_birth_date_at_a_visit(one: Delivery, rng: Random) -> None:
+    """The images of one visit differ in nothing but the birth date."""
+    _name(one, [rng.choice(one.visits).name], PatientBirthDate="19570611")
+
+
+@distortion("identity", "right", alone=True)
+def names_in_two_orders(one: Delivery, rng: Random) -> None:
+    """Two scanners write the name in different orders, one of them without a birth date."""
+    names = [visit.name for visit in one.visits]
+    _name(one, names[:1], PatientName="Zhang^San", PatientBirthDate="19570611")
+    _name(one, names[1:], PatientName="San Zhang", PatientBirthDate="")
+
+
 @distortion("identity", "either", alone=True)
 def issuer_at_one_visit(one: Delivery, rng: Random) -> None:
     """The images of one visit name another issuer of the number."""
