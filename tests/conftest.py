@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tracemalloc  # noqa: F401 - pytest's hook imports it in whichever thread warns first
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,11 @@ for silenced in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ[silenced] = "true"
 for silenced in ("GX_ANALYTICS_ENABLED", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
     os.environ[silenced] = "false"
+
+# Dozens of tests start Python anew. Without compiled modules each of these processes would compile
+# thousands of files again, which takes longer than most of the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # As every run of Dagster leaves them. A script that starts the tests with & has SIGINT ignored, and
 # every child would inherit that.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from dagster_project.lake.tables import TABLES, Table
 
 Finding = tuple[str, str, str]
 """What it is, the table, the column: never the value."""
+
+TEXTS = ("string", "list<string>")
+"""Types of columns that hold texts."""
 
 EVERY_SITE = "*"
 """Whose a finding is in a table that names no site."""
@@ -88,32 +91,44 @@ def open_lake_findings(home: Home) -> dict[str, list[Finding]]:
 
 def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
     """Site, finding and column, each once."""
-    found: dict[tuple[str, str, str], None] = {}
-    for column in table.columns:
-        if column.name in OF_THE_PROTOCOL:
-            continue
-        if column.type in {"string", "list<string>"}:
-            rows = lake.query(
-                sql.texts_by_site(table, column.name, is_list=column.type != "string")
-            ).fetchall()
-            for site, text in rows:
-                found.update(_text_finding(site, text, column.name, sites))
-        elif (
-            column.type == "int32"
-            and column.maximum is None
-            and column.name not in COUNTS_OF_VOXELS
-        ):
-            rows = lake.query(sql.sites_above(table, column.name, LARGEST_INTEGER)).fetchall()
-            found.update(((site, LARGE_NUMBER, column.name), None) for (site,) in rows)
+    if not lake.count(table.name):
+        return []
+    found = dict.fromkeys((*_text_findings(lake, table, sites), *_number_findings(lake, table)))
     return [list(one) for one in found]
 
 
-def _text_finding(
-    site: str, text: str, column: str, sites: frozenset[str]
-) -> Iterable[tuple[tuple[str, str, str], None]]:
-    fault = words_fault(text, sites)
-    owner = site if site in sites else EVERY_SITE
-    return [((owner, fault, column), None)] if fault else []
+def _text_findings(lake: Lake, table: Table, sites: frozenset[str]) -> Iterator[Finding]:
+    columns = [c.name for c in table.columns if c.type in TEXTS and c.name not in OF_THE_PROTOCOL]
+    rows = lake.query(sql.texts_by_site(table, columns)).fetchall() if columns else []
+    for site, *found in rows:
+        owner = site if site in sites else EVERY_SITE
+        for column, texts in zip(columns, found, strict=True):
+            faults = {words_fault(text, sites) for text in _flat(texts or [])}
+            yield from ((owner, fault, column) for fault in sorted(faults - {""}))
+
+
+def _flat(texts: Iterable[str | list[str | None]]) -> set[str]:
+    """Texts, and those of lists, each once."""
+    lists = ([one] if isinstance(one, str) else one for one in texts)
+    return {text for texts in lists for text in texts if text is not None}
+
+
+def _number_findings(lake: Lake, table: Table) -> Iterator[Finding]:
+    """Sites with a whole number too long for a measurement."""
+    columns = [
+        c.name
+        for c in table.columns
+        if c.type == "int32"
+        and c.maximum is None
+        and c.name not in OF_THE_PROTOCOL | COUNTS_OF_VOXELS
+    ]
+    statement = sql.sites_above(table, columns, LARGEST_INTEGER)
+    for site, *above in lake.query(statement).fetchall() if columns else []:
+        yield from (
+            (site, LARGE_NUMBER, name)
+            for name, is_above in zip(columns, above, strict=True)
+            if is_above
+        )
 
 
 def _strange_days(lake: Lake) -> list[str]:

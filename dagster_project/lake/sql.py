@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster_project.lake.migrations import Source
@@ -431,20 +431,22 @@ def own_values(table: Table, column: str) -> str:
     )
 
 
-def texts_by_site(table: Table, column: str, *, is_list: bool) -> str:
-    """Every text of a column with its site, each once; `*` in a table that names no site."""
-    text = f'unnest("{column}")' if is_list else f'"{column}"'
+def texts_by_site(table: Table, columns: Sequence[str]) -> str:
+    """A row per site with every text of each column, each once; `*` where a table names no site.
+
+    One statement per table: DuckLake plans each anew, which takes longer than reading a small
+    table.
+    """
+    texts = (f'list(DISTINCT "{name}") FILTER (WHERE "{name}" IS NOT NULL)' for name in columns)
     site = "site" if "site" in table.names else "'*'"
-    return (
-        "SELECT DISTINCT site, text FROM "
-        f'(SELECT {site} AS site, {text} AS text FROM "{table.name}") WHERE text IS NOT NULL'
-    )
+    return f'SELECT {site}, {", ".join(texts)} FROM "{table.name}" GROUP BY ALL'
 
 
-def sites_above(table: Table, column: str, largest: int) -> str:
-    """Sites with a number above, in size, what a column may hold."""
+def sites_above(table: Table, columns: Sequence[str], largest: int) -> str:
+    """A row per site: of each column, whether a number is above, in size, what it may hold."""
+    above = (f'coalesce(bool_or(abs("{name}") > {int(largest)}), false)' for name in columns)
     site = "site" if "site" in table.names else "'*'"
-    return f'SELECT DISTINCT {site} FROM "{table.name}" WHERE abs("{column}") > {int(largest)}'
+    return f'SELECT {site}, {", ".join(above)} FROM "{table.name}" GROUP BY ALL'
 
 
 STRANGE_DAYS = """
