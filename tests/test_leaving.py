@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dagster_project.flow.withdrawal import find_traces
 from dagster_project.simulation.cohort import simulate_cohort
 from dagster_project.simulation.plan import Trouble
 from tests.conftest import REPOSITORY
+from tests.forked import Commands, commands
 from tests.trial import COHORT, SITES, Trial, write_protocol
 
 PLAN = replace(
@@ -32,27 +32,12 @@ PLAN = replace(
     ),
 )
 
-KILLED = """
-import os, signal, sys
-from dagster_project.commands import leaving, run
-from dagster_project.flow import withdrawal
-from dagster_project.intake import vault
-from dagster_project.lake.store import Lake
 
-def at(place, name, number):
-    own = getattr(place, name)
-    def instead(*arguments, **named):
-        os.kill(os.getpid(), number)
-        return own(*arguments, **named)
-    setattr(place, name, instead)
-
-place, name = sys.argv[2].rsplit(".", 1)
-at({"withdrawal": withdrawal, "vault": vault, "Lake": Lake, "run": run}[place], name, \
-int(sys.argv[1]))
-from dagster_project.cli import main
-main(sys.argv[3:])
-"""
-"""The command line, to which a signal comes when it calls a function for the first time."""
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Commands]:
+    """Where commands are forked from."""
+    with commands() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -72,25 +57,23 @@ def trial(whole: Trial, tmp_path: Path) -> Trial:
     return Trial(tmp_path / "home", whole.protocol, PLAN)
 
 
-def signalled(trial: Trial, number: signal.Signals, place: str, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of a command to which a signal comes at a place."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            KILLED,
-            str(int(number)),
+Signalled = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def signalled(trial: Trial, forked: Commands, tmp_path: Path) -> Signalled:
+    """Gives exit code and output of a command to which a signal comes at a place."""
+
+    def call(number: signal.Signals, place: str, *arguments: str) -> tuple[int, str]:
+        return forked.signalled(
+            number,
             place,
-            "--home",
-            str(trial.root),
-            *arguments,
-        ],
-        env={**os.environ, **trial.settings, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+            ["--home", str(trial.root), *arguments],
+            {**os.environ, **trial.settings, "PYTHONPATH": str(REPOSITORY)},
+            tmp_path / "output",
+        )
+
+    return call
 
 
 def files(trial: Trial, *folders: str) -> dict[str, bytes]:
@@ -111,7 +94,9 @@ def nothing_is_left(trial: Trial, patient: str, traces: frozenset[str]) -> None:
         assert trial.lakehouse.lake.read("scans").filter(patient=patient).is_empty()
 
 
-def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) -> None:
+def test_a_withdrawal_that_is_killed_again_and_again_is_completed(
+    trial: Trial, signalled: Signalled
+) -> None:
     """The withdrawal comes further each time.
 
     It is written down alone, the crosswalk is done, the tables are emptied, all is derived anew.
@@ -125,7 +110,7 @@ def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) 
         "run._execute",
         "withdrawal.withdraw_publications",
     ):
-        code, said = signalled(trial, signal.SIGKILL, place, "withdraw", patient, "--yes")
+        code, said = signalled(signal.SIGKILL, place, "withdraw", patient, "--yes")
         assert code == -signal.SIGKILL, said
         assert leaving_file(trial.home).is_file(), place
     assert PENDING in trial.call("status").output.replace("\n", " ")
@@ -135,25 +120,23 @@ def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) 
     nothing_is_left(trial, patient, traces)
 
 
-def test_a_signal_before_anything_is_removed_ends_it_and_changes_nothing(trial: Trial) -> None:
+def test_a_signal_before_anything_is_removed_ends_it_and_changes_nothing(
+    trial: Trial, signalled: Signalled
+) -> None:
     patient = trial.pseudonym(SITES[1], 0)
     before = files(trial, "vault", "crosswalk", "published", "lake/data")
-    code, said = signalled(
-        trial, signal.SIGINT, "withdrawal.find_traces", "withdraw", patient, "--yes"
-    )
+    code, said = signalled(signal.SIGINT, "withdrawal.find_traces", "withdraw", patient, "--yes")
     assert (code, NOTHING_REMOVED in said) == (130, True), said
     assert files(trial, "vault", "crosswalk", "published", "lake/data") == before
 
 
 def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_the_next_run_completes_it(  # noqa: E501
-    trial: Trial,
+    trial: Trial, signalled: Signalled
 ) -> None:
     patient = trial.pseudonym(SITES[1], 0)
     with trial.entered():
         traces = find_traces(trial.lakehouse, patient)
-    code, said = signalled(
-        trial, signal.SIGTERM, "vault.drop_patient", "withdraw", patient, "--yes"
-    )
+    code, said = signalled(signal.SIGTERM, "vault.drop_patient", "withdraw", patient, "--yes")
     assert (code, HALF_WAY in " ".join(said.split("\n"))) == (143, True), said
     assert trial.rows("SELECT count(*) FROM scans WHERE site = 'SHPH'") == [(0,)]
     shutil.rmtree(trial.home.landing / SITES[1])
@@ -202,7 +185,9 @@ def own_rows(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
     }
 
 
-def test_a_site_is_removed_from_everything_and_the_others_do_not_change(trial: Trial) -> None:
+def test_a_site_is_removed_from_everything_and_the_others_do_not_change(
+    trial: Trial, signalled: Signalled
+) -> None:
     patient = trial.pseudonym(SITES[1], 0)
     refused = trial.call("site", "remove", SITES[1], "--yes")
     assert refused.exit_code == 1
@@ -210,7 +195,6 @@ def test_a_site_is_removed_from_everything_and_the_others_do_not_change(trial: T
     shutil.move(trial.home.landing / SITES[1], trial.root.parent / "moved away")
     others = own_rows(trial, SITES[0])
     code, said = signalled(
-        trial,
         signal.SIGKILL,
         "Lake.remove_site",
         "site",

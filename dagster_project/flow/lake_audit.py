@@ -91,7 +91,7 @@ def open_lake_findings(home: Home) -> dict[str, list[Finding]]:
 
 def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
     """Site, finding and column, each once."""
-    if not lake.count(table.name):
+    if not lake.state(table.name):
         return []
     found = dict.fromkeys((*_text_findings(lake, table, sites), *_number_findings(lake, table)))
     return [list(one) for one in found]

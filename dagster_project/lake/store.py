@@ -322,15 +322,15 @@ class Lake:
             self._rows(f'SELECT count(*) FROM "{BY_NAME[table].name}" {where}', parameters)[0][0]
         )
 
-    def state(self, table: str) -> tuple[list[str], int]:
+    def state(self, table: str) -> list[str]:
         """What differs whenever a table holds other rows than before.
 
-        These are the names of its files of rows and of deletions, none of which is ever used again,
-        and its number of rows. Numbers of snapshots may be the same: a catalogue that was restored
-        from a copy gives the same number to other rows.
+        These are the names of its files of rows and of deletions, none of which is ever used again;
+        no row lies elsewhere, since nothing is inlined in the catalogue. Numbers of snapshots may
+        be the same: a catalogue that was restored from a copy gives the same number to other rows.
         """
         files = self._rows(sql.files(BY_NAME[table]))
-        return sorted(Path(name).name for pair in files for name in pair if name), self.count(table)
+        return sorted(Path(name).name for pair in files for name in pair if name)
 
     def snapshot(self) -> int:
         """The newest snapshot."""

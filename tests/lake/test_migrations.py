@@ -454,8 +454,7 @@ def test_a_table_is_renamed_and_read_under_its_name_of_today(
         assert lake.count("therapies") == 3
         assert attached.read("therapies").height == 2
         assert attached.query("SELECT count(*) FROM given").fetchall() == [(2,)]
-        files, count = lake.state("therapies")
-        assert (len(files), count) == (2, 3)
+        assert (len(lake.state("therapies")), lake.count("therapies")) == (2, 3)
         assert {f.site for f in data_files(lake, [therapies])} == {"AA"}
         lake.tidy(days=1, kept=[])
         assert lake.count("therapies") == 3
