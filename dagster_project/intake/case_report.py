@@ -257,14 +257,43 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     4. A cell that is not understood is refused by row and column and is NULL; the rest of the row
        goes on.
     """
-    people = People()
-    forgotten = crosswalk.withdrawn(site)
+    return people_of(people_tables(site_folder), site, crosswalk)
+
+
+def people_tables(site_folder: Path) -> list[CsvTable]:
+    """The tables that say who the patients are."""
     path = site_folder / "clinical" / "patients.csv"
-    for table in clinical_tables(path, "patients", "clinical/patients.csv"):
+    return clinical_tables(path, "patients", "clinical/patients.csv")
+
+
+def people_of(
+    tables: Sequence[CsvTable],
+    site: str,
+    crosswalk: Crosswalk,
+    numbers: frozenset[str] | None = None,
+) -> People:
+    """The patients of these tables, in one transaction of the crosswalk.
+
+    With `numbers` (canonical) those patients alone; see `read_people`.
+    """
+    people, forgotten = People(), crosswalk.withdrawn(site)
+    rows = [
+        (table, row)
+        for table in tables
+        for row in table.rows
+        if numbers is None or canonical_number(row.cells["patient_id"]) in numbers
+    ]
+    for table in tables:
         people.refusals.extend(table.refusals)
-        for row in table.rows:
+    stated = [row.cells["patient_id"] for table, row in rows if not _fault(table, row)]
+    with crosswalk.transaction(site, stated):
+        for table, row in rows:
             _read_person(people, table, row, site, crosswalk, forgotten)
     return people
+
+
+def _fault(table: CsvTable, row: CsvRow) -> str:
+    return patient_id_fault(table, row.cells["patient_id"])
 
 
 def _read_person(
@@ -276,7 +305,7 @@ def _read_person(
     forgotten: frozenset[str],
 ) -> None:
     number = row.cells["patient_id"]
-    fault = patient_id_fault(table, number)
+    fault = _fault(table, row)
     if fault:
         people.refusals.append(
             Refusal(table.item(row, "patient_id"), f"{fault}; the row is left out")

@@ -74,6 +74,7 @@ def count_earlier(
             sync_folder(incoming)
             _exchange(register, manifest, part, made)
             move_into_place(register, vault, incoming)
+            register.settle()
     register.remember(COUNTED, RULE)
     return len(waiting)
 

@@ -65,7 +65,8 @@ SEX, AGE, STUDY_DATE = Tag(0x00100040), Tag(0x00101010), Tag(0x00080020)
 class Session:
     """What every file of one run is treated with; picklable.
 
-    `run` is new in every run, so that nothing is remembered for longer.
+    `run` is new in every run, so that nothing is remembered for longer. `numbers` are those
+    (canonical) whose patients of the case report are in it; None where everybody is.
     """
 
     run: str
@@ -79,6 +80,7 @@ class Session:
     unclear: frozenset[str] = frozenset()
     series_patients: Mapping[str, str] = field(default_factory=dict)
     cut_off: dt.date = dt.date.max
+    numbers: frozenset[str] | None = field(default=None, repr=False)
 
     @property
     def held_out(self) -> frozenset[str]:
@@ -137,7 +139,7 @@ class Outcome:
     """What came of one file: a copy in the incoming folder, or the reason why there is none.
 
     `failure` says that nothing can be written here (no space left): no verdict on the file, and the
-    run ends.
+    run ends. `is_stranger` says that the session lacks the patient of `number`: no verdict either.
     """
 
     digest: str
@@ -159,6 +161,7 @@ class Outcome:
     person: Statement = field(default=NOTHING, repr=False)
     actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     number: str = field(default="", repr=False)
+    is_stranger: bool = False
     head: Head | None = field(default=None, repr=False)
 
 
@@ -246,6 +249,8 @@ def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
     """A refusal with its reason, or a failure where it is not the file that is at fault."""
     if isinstance(error, RefusedError):
         return Outcome(digest, keyed_digest, reason=error.reason, waits_for=error.waits_for)
+    if isinstance(error, _StrangerError):
+        return Outcome(digest, keyed_digest, number=error.number, is_stranger=True)
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return Outcome(digest, keyed_digest, reason=TOO_MUCH, waits_for="next_run")
     if isinstance(error, (OSError, sqlite3.Error)):
@@ -397,7 +402,18 @@ def _person(session: Session, patient: str, numbers: Numbers) -> Person:
     )
 
 
+class _StrangerError(Exception):
+    """The session does not know of the patient with this number."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__()
+        self.number = number
+
+
 def _patient(session: Session, source: Source) -> str:
+    number = canonical_number(source.identity.number)
+    if session.numbers is not None and number not in session.numbers:
+        raise _StrangerError(number)
     patient = _by_number(session, source) if source.identity.number else _by_series(session, source)
     _check_consent(session, patient)
     return patient

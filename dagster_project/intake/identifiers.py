@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import tag_for_keyword
@@ -290,5 +292,27 @@ def holds_identifier(header: bytes, pixels: bytes, needles: Needles, made_here: 
     return (
         any(word in searched for word in needles.words)
         or any(number in figures for number in needles.numbers)
-        or any(needle in pixels for needle in needles.in_pixels)
+        or _holds_any(pixels, needles.in_pixels)
     )
+
+
+def _holds_any(pixels: bytes, needles: tuple[bytes, ...]) -> bool:
+    """True where a needle stands in pixels, at whatever byte.
+
+    A needle whose pairs of bytes do not all occur at even places, nor all at odd ones, is nowhere
+    and is not searched for: pixels of twelve bits have hardly a pair that spells two characters.
+    """
+    if not needles or not pixels:
+        return False
+    pairs = _pairs(pixels + b"\0" * (len(pixels) % 2))
+    seen = np.zeros(2**16, bool)
+    seen[pairs] = True
+    return any(
+        (seen[_pairs(needle)].all() or seen[_pairs(needle[1:])].all()) and needle in pixels
+        for needle in needles
+    )
+
+
+def _pairs(data: bytes) -> npt.NDArray[np.uint16]:
+    """The pairs of bytes of a text from its first byte on; an odd last byte is left out."""
+    return np.frombuffer(data, "<u2", len(data) // 2)

@@ -19,6 +19,7 @@ import pydicom
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from dagster_project.intake.allowlists import CT
 from dagster_project.intake.elements import LONG_FORM, encode_element
@@ -36,6 +37,13 @@ _STUDY, _SERIES, _CLASS, _ROWS = (Tag(n) for n in (0x0020000D, 0x0020000E, 0x000
 _WANTED = [_CLASS, _STUDY, _SERIES, Tag(SERIES_NUMBER), Tag(ACQUISITION_NUMBER), _ROWS]
 _INTEGER = re.compile(r"[+-]?\d{1,12}")
 _UNDEFINED = 0xFFFFFFFF
+_SYNTAX, _FILE_META_END = 0x00020010, 0x0002FFFF
+_SOUGHT = frozenset({_SYNTAX, *map(int, _WANTED)})
+_USUAL = re.compile(rb"1\.2\.840\.10008\.1\.2\.(1|4\.\d+|5)\0?")
+"""Transfer syntaxes of explicit VR little endian: plain, the JPEG families, RLE."""
+_SHORT_HEADER, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<I")
+_LONG_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+_SHORT_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_16)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,50 @@ def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
     """The head of a CT image, from the first bytes of its file.
 
     None for anything else, and where the bytes do not reach as far as its geometry (Rows).
+
+    A file of the usual form is read element by element (`_usual_elements`), any other by pydicom.
     """
+    values = _usual_elements(data)
+    if values is None:
+        return _unusual_head(data, keyed)
+    texts = {tag: value.decode("latin-1").strip(" \0") for tag, value in values.items()}
+    study, series = texts.get(int(_STUDY), ""), texts.get(int(_SERIES), "")
+    if texts.get(int(_CLASS)) != CT or not study or not series:
+        return None
+    numbers = (texts.get(number, "") for number in (SERIES_NUMBER, ACQUISITION_NUMBER))
+    return Head(keyed(study), keyed(series), *map(_number, numbers))
+
+
+def _usual_elements(data: bytes) -> dict[int, bytes] | None:
+    """The elements of `_WANTED` in a file of explicit VR little endian, by tag.
+
+    None where it is of any other form: without preamble, in another transfer syntax, elements out
+    of order, of a VR that nobody knows or of undefined length, or cut off before Rows.
+    """
+    if data[128:132] != b"DICM":
+        return None
+    found: dict[int, bytes] = {}
+    at, last, size = 132, 0, len(data)
+    while at + 8 <= size:
+        group, element, vr, length = _SHORT_HEADER.unpack_from(data, at)
+        tag, value = group << 16 | element, at + 8
+        if vr in _LONG_VRS and at + 12 <= size:
+            length, value = _LENGTH.unpack_from(data, at + 8)[0], at + 12
+        elif vr not in _SHORT_VRS:
+            return None
+        if tag <= last or length == _UNDEFINED or value + length > size:
+            return None
+        if tag > _FILE_META_END >= last and not _USUAL.fullmatch(found.pop(_SYNTAX, b"")):
+            return None
+        if tag in _SOUGHT:
+            found[tag] = data[value : value + length]
+        if tag >= int(_ROWS):
+            return found if tag == int(_ROWS) else None
+        at, last = value + length, tag
+    return None
+
+
+def _unusual_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -87,7 +138,10 @@ def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
 
 
 def _whole(dataset: Dataset, number: int) -> int | None:
-    text = plain_text(dataset, Tag(number))
+    return _number(plain_text(dataset, Tag(number)))
+
+
+def _number(text: str) -> int | None:
     return int(text) if _INTEGER.fullmatch(text) else None
 
 

@@ -491,10 +491,11 @@ def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
     1. A copy that is neither incoming nor in place was lost with the crash: it is forgotten, and
        its file is read again.
     2. The names in each folder are on the disk before the register says that the copies are in
-       place.
+       place. Where nothing left, that it says with the batch that follows, or at the end
+       (`Register.settle`): a copy that is in its place already is left there.
     """
-    changed, lost = set[Path](), []
-    for output in register.leaving():
+    changed, lost, leaving = set[Path](), [], register.leaving()
+    for output in leaving:
         changed.add(_remove(vault / output))
     for row in register.pending():
         source, target = incoming / str(row.incoming), vault / row.output
@@ -505,10 +506,11 @@ def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
         elif not target.exists():
             lost.append(row.key)
     sync_folders(changed)
-    with register.transaction():
-        for key in lost:
-            register.drop_object(key)
-        register.settle()
+    if lost or leaving:
+        with register.transaction():
+            for key in lost:
+                register.drop_object(key)
+            register.settle()
 
 
 def _remove(file: Path) -> Path:

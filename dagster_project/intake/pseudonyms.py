@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
@@ -334,12 +334,32 @@ class Crosswalk:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self._path.exists():
             self._path.touch(mode=0o600)
+        self._open: sqlite3.Connection | None = None
+        self._watcher: sqlite3.Connection | None = None
+        self._withdrawn: dict[tuple[str, int], frozenset[str]] = {}
+        self._aliases: dict[tuple[str, int], bool] = {}
         with self._writing() as connection:
             _make(connection)
             _check_medium(connection, keys.recipient)
 
     def _writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        return _written(self._path)
+        return nullcontext(self._open) if self._open is not None else _written(self._path)
+
+    @contextmanager
+    def transaction(self, site: str, numbers: Iterable[str]) -> Iterator[None]:
+        """What is looked up and noted within is one transaction: all of it or nothing.
+
+        The blind indexes of the numbers (scrypt) are computed before: other sites wait for a
+        transaction, and not for these.
+        """
+        for number in numbers:
+            self._blind(site, "", number)
+        with _written(self._path) as connection:
+            self._open = connection
+            try:
+                yield
+            finally:
+                self._open = None
 
     def find(self, site: str, number: str, issuer: str = "") -> str | None:
         """The pseudonym of a hospital number; None where it was never seen."""
@@ -482,14 +502,40 @@ class Crosswalk:
             connection.execute("DELETE FROM patient WHERE pseudonym = ?", (pseudonym,))
 
     def withdrawn(self, site: str) -> frozenset[str]:
-        """Pseudonyms of a site whose patients have left the study."""
-        with self._writing() as connection:
-            return frozenset(
-                row[0]
-                for row in connection.execute(
+        """Pseudonyms of a site whose patients have left the study.
+
+        They are read again when anything in the crosswalk was written since.
+        """
+        known = (site, self._version())
+        if known not in self._withdrawn or self._open is not None:
+            with self._writing() as connection:
+                found = connection.execute(
                     "SELECT pseudonym FROM patient WHERE site = ? AND withdrawn", (site,)
                 )
+                self._withdrawn = {known: frozenset(row[0] for row in found)}
+        return self._withdrawn[known]
+
+    def _version(self) -> int:
+        """A number that changes with every transaction of any process."""
+        if self._watcher is None:
+            self._watcher = sqlite3.connect(
+                self._path, timeout=60, isolation_level=None, check_same_thread=False
             )
+        return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+
+    def has_aliases(self, site: str) -> bool:
+        """Whether a patient of a site has several numbers."""
+        known = (site, self._version())
+        if known not in self._aliases:
+            with self._writing() as connection:
+                found = connection.execute(
+                    "SELECT 1 FROM number JOIN patient USING (pseudonym) "
+                    "WHERE site = ? AND NOT with_issuer "
+                    "GROUP BY pseudonym HAVING count(*) > 1 LIMIT 1",
+                    (site,),
+                )
+                self._aliases = {known: found.fetchone() is not None}
+        return self._aliases[known]
 
     def knows(self, pseudonym: str) -> bool:
         """True where a patient has this pseudonym."""

@@ -117,10 +117,14 @@ class Register:
 
     def __init__(self, path: Path) -> None:
         path.touch(mode=0o600)
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        # the threads of a listener use it in turn, under the site's lock
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         sync_commits(self._connection)
+        # emptied, not removed: a commit need not wait for the name to go from its folder
+        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
         self._connection.executescript(_SCHEMA)
+        self._series: dict[str, str] | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -134,8 +138,13 @@ class Register:
             yield
         except BaseException:
             self._connection.execute("ROLLBACK")
+            self._series = None
             raise
         self._connection.execute("COMMIT")
+
+    def version(self) -> int:
+        """A number that changes when anybody but this register writes the file."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def files(self) -> dict[str, FileRow]:
         """Every file by keyed path."""
@@ -415,6 +424,7 @@ class Register:
             "AND NOT EXISTS (SELECT 1 FROM object WHERE series = uid)",
             (gone.series,),
         )
+        self._series = None
 
     def note_leaving(self, output: str) -> None:
         """A file of the vault is to be removed, by this run or by the next if it is cut short."""
@@ -497,11 +507,12 @@ class Register:
         self._connection.execute("UPDATE object SET incoming = NULL WHERE incoming IS NOT NULL")
 
     def series_patients(self) -> dict[str, str]:
-        """The patient of each CT series, by keyed UID."""
-        return {
-            row["uid"]: row["patient"]
-            for row in self._connection.execute("SELECT uid, patient FROM series")
-        }
+        """The patient of each CT series, by keyed UID; the same object while no series changes."""
+        if self._series is None:
+            self._series = dict(
+                self._connection.execute("SELECT uid, patient FROM series").fetchall()
+            )
+        return self._series
 
     def series_patient(self, uid: str) -> str | None:
         """The patient of one CT series."""
@@ -523,9 +534,12 @@ class Register:
             "ON CONFLICT (uid) DO UPDATE SET slices = slices + 1",
             (uid, patient),
         )
-        return self._connection.execute(
+        number = self._connection.execute(
             "SELECT slices FROM series WHERE uid = ?", (uid,)
         ).fetchone()[0]
+        if number == 1:
+            self._series = None
+        return number
 
     # ── whom the images name ──
 
@@ -575,10 +589,12 @@ class Register:
         return dict(rows.fetchall())
 
     def note_studies(self, studies: Mapping[str, str]) -> None:
-        """The study of each series of which an image has come."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO study_of VALUES (?, ?)", studies.items()
-        )
+        """The study of each series of which an image has come; what is known is not written."""
+        known = "SELECT 1 FROM study_of WHERE series = ? AND study = ?"
+        new = [
+            one for one in studies.items() if not self._connection.execute(known, one).fetchone()
+        ]
+        self._connection.executemany("INSERT OR REPLACE INTO study_of VALUES (?, ?)", new)
 
     def forget_numbers(self) -> None:
         """Nothing is noted of studies none of whose series is held."""
@@ -629,6 +645,7 @@ class Register:
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM person WHERE patient = ?", (patient,))
+        self._series = None
         self._connection.execute(
             "DELETE FROM file WHERE path IN (SELECT path FROM text_mark WHERE patient = ?)",
             (patient,),

@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +25,16 @@ import polars as pl
 import pydicom
 
 from dagster_project.intake.allowlists import FILES
-from dagster_project.intake.case_report import People, Tables, build_tables, read_people
+from dagster_project.intake.case_report import (
+    People,
+    Tables,
+    build_tables,
+    people_of,
+    people_tables,
+    read_people,
+)
 from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
-from dagster_project.intake.csv_tables import Refusal
+from dagster_project.intake.csv_tables import CsvTable, Refusal
 from dagster_project.intake.earlier_numbers import count_earlier
 from dagster_project.intake.files import Outcome, Session, Task, scan_name
 from dagster_project.intake.keys import Keys
@@ -103,6 +111,9 @@ BUSY_SECONDS = 1.0
 
 A run may take an hour, and a sender that waits 20 s for each object gives up.
 """
+
+OPEN_SECONDS = 60.0
+"""How long a listener works with what it knows of its vault, its day included."""
 
 TWINS = "twins"
 """What a refusal for contradicting a file of the same delivery waits for: that one of them goes."""
@@ -269,6 +280,7 @@ class _Run:
     files: dict[str, FileRow] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     run: str = field(default_factory=name_of_delivery)
+    session: Session | None = None
     done: int = 0
     total: int = 0
 
@@ -313,6 +325,7 @@ class _Run:
         self.counts["reused"] = len(images) - len(self.read) + self.counts.pop("unchanged", 0)
         rows = self._case_report(people, images)
         self._write_clock()
+        self.register.settle()
         refused = self._write_refused()
         self._write_run_record()
         self.register.end_delivery(self.run)
@@ -342,8 +355,13 @@ class _Run:
             file for output in self.register.leaving() if (file := self.vault / output).is_file()
         ]
         self.manifest.append({"event": "retracted", "output": _digest(file)} for file in leaving)
-        self.manifest.append({"event": "recovered", "output": row.output_digest} for row in pending)
+        self.manifest.append(
+            {"event": "recovered", "output": row.output_digest}
+            for row in pending
+            if not (self.vault / row.output).exists()
+        )
         move_into_place(self.register, self.vault, self.incoming)
+        self.register.settle()
         for rest in self.incoming.iterdir():
             rest.unlink()
         count_earlier(self.register, self.vault, self.incoming, self.manifest, self.keys.uid)
@@ -423,9 +441,10 @@ class _Run:
     def _remembered(self, fact: str) -> set[str]:
         return set(json.loads(self.register.fact(fact) or "[]"))
 
-    def _session(self, people: People) -> Session:
+    def _session(self, people: People, numbers: frozenset[str] | None = None) -> Session:
+        """The session; the same object while nothing of it has changed, as a child knows it."""
         withdrawn = self._withdrawn(people.withdrawn)
-        return Session(
+        session = Session(
             self.run,
             self.site,
             self.keys,
@@ -437,7 +456,11 @@ class _Run:
             frozenset(people.unclear) - withdrawn,
             self.register.series_patients(),
             self.cut_off,
+            numbers,
         )
+        if session != self.session:
+            self.session = session
+        return self.session or session
 
     def _withdrawn(self, of_case_report: Iterable[str]) -> frozenset[str]:
         return frozenset(of_case_report) | self.crosswalk.withdrawn(self.site)
@@ -454,13 +477,13 @@ class _Run:
 
     def _basis(self, waits_for: str, held_out: frozenset[str], series: Mapping[str, str]) -> str:
         """What a refusal is based on: while that is unchanged, the file is not read again."""
-        rests_on: Any = {
-            "": "",
-            TWINS: "",
-            "series": sorted(series),
-            "consent": sorted(held_out),
-            "next_run": self.run,
-        }[waits_for]
+        rests_on: Any = ""
+        if waits_for == "series":
+            rests_on = sorted(series)
+        elif waits_for == "consent":
+            rests_on = sorted(held_out)
+        elif waits_for == "next_run":
+            rests_on = self.run
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
     def _to_read(self, images: Sequence[Listed], held_out: frozenset[str]) -> list[ToRead]:
@@ -553,6 +576,7 @@ class _Run:
         ]
         _on_disk(batch, self.incoming)
         with self.register.transaction():
+            self.register.settle()  # the batch before lies in its place
             basis = self._basis(TWINS, frozenset(), {})
             placed = place_batch(self.register, delivered, Delivery(self.run, basis))
         self.manifest.append(placed.records)
@@ -577,7 +601,7 @@ class _Run:
         if self.progress is not None:
             self.progress(self.done, self.total)
 
-    def receive(self, received: Received, people: People) -> Outcome:
+    def receive(self, received: Received, people: PeopleByNumber) -> Outcome:
         """Take one object that came by the network, and have it on disk when this returns.
 
         Raises
@@ -585,16 +609,22 @@ class _Run:
         IntakeError
             Where nothing can be written: no verdict on the object.
         """
-        self.manifest = Manifest(self.vault / MANIFEST)
-        self._finish_what_was_begun()
-        self.register.begin_delivery(self.run)
         before = self.register.file(received.key)
         file = LandingFile(self.site_folder, "", RECEIVED_KEY, received.size, 0)
         task = replace(_task(file, received.key, before), data=received.data)
-        session = self._session(people)
+        session = self._session(*people.known(self))
         batch = received.verdict or take_files(session, self._numbered([task], session))
+        if batch.outcomes[0].is_stranger:
+            session = self._session(*people.of(self, batch.outcomes[0].number))
+            batch = take_files(session, self._numbered([task], session))
         self._settle([(file, received.key, before)], [task], batch, session)
         return batch.outcomes[0]
+
+    def begin_reception(self) -> None:
+        """Finish what was begun before, and begin the delivery by the network."""
+        self.manifest = Manifest(self.vault / MANIFEST)
+        self._finish_what_was_begun()
+        self.register.begin_delivery(self.run)
 
     def final_basis(self) -> str:
         """What a refusal is based on that stands until the rules change."""
@@ -606,6 +636,7 @@ class _Run:
         For the quarantine, the manifest and whoever looks for new deliveries.
         """
         self.manifest = Manifest(self.vault / MANIFEST)
+        self.register.settle()
         self._write_refused()
         self._write_run_record()
         self.register.end_delivery(self.run)
@@ -844,34 +875,53 @@ class Reception:
             crosswalk,
         )
         self._one_at_a_time = threading.Lock()
+        self._open: _Open | None = None
         self._counts: Counter[str] = Counter()
         self._actions: Counter[tuple[str, str]] = Counter()
-        self._people: tuple[str, People] = ("", People())
+        self._people = PeopleByNumber(site_folder)
         self._token = name_of_delivery()
         self._noted = False
         self._patience = RECEPTION_SECONDS
 
     @contextlib.contextmanager
     def _run(self, seconds: float = RECEPTION_SECONDS) -> Iterator[_Run]:
-        with (
-            self._one_at_a_time,
-            site_lock(self._vault, seconds=seconds),
-            contextlib.closing(Register(self._vault / REGISTER)) as register,
-        ):
-            run = _Run(
-                self._folder,
-                self._vault,
-                register,
-                self._keys,
-                Crosswalk(self._crosswalk, self._keys),
-                str(crosswalk_file(self._crosswalk)),
-                map,
-                None,
-                self._counts,
-                self._actions,
-                run=self._token,
-            )
-            yield run
+        """The run of this association, within the site's lock.
+
+        It stays open from one object to the next while nobody else writes the site's vault.
+        """
+        with self._one_at_a_time, site_lock(self._vault, seconds=seconds):
+            if self._open is not None and not self._open.is_current():
+                self._shut()
+            if self._open is None:
+                self._open = self._opened()
+            try:
+                yield self._open.run
+            except BaseException:
+                self._shut()
+                raise
+            self._open.note_version()
+
+    def _opened(self) -> _Open:
+        register = Register(self._vault / REGISTER)
+        run = _Run(
+            self._folder,
+            self._vault,
+            register,
+            self._keys,
+            Crosswalk(self._crosswalk, self._keys),
+            str(crosswalk_file(self._crosswalk)),
+            map,
+            None,
+            self._counts,
+            self._actions,
+            run=self._token,
+        )
+        return _Open(run)
+
+    def _shut(self) -> None:
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.run.register.close()
 
     def take(self, sop_instance_uid: str, data: bytes) -> Outcome:
         """De-identify one object and give it its place.
@@ -888,16 +938,19 @@ class Reception:
         patience, self._patience = self._patience, BUSY_SECONDS
         with self._run(patience) as run:
             self._patience = RECEPTION_SECONDS
+            self._begin(run)
             key = f"{self._key(sop_instance_uid)} {digest[:32]}"
-            outcome = run.receive(Received(key, len(data), data), self._known_people(run))
+            outcome = run.receive(Received(key, len(data), data), self._people)
             row = run.register.file(key)
         return replace(outcome, reason=row.reason or "" if row else outcome.reason)
 
     def refuse(self, size: int, reason: str) -> None:
         """Quarantine an object that was not received whole."""
         with self._run() as run:
+            self._begin(run)
             verdict = Batch((Outcome("", "", reason=reason, waits_for="next_run"),), Counter())
-            run.receive(Received(f"{RECEIVED_KEY} too large", size, verdict=verdict), People())
+            too_large = Received(f"{RECEIVED_KEY} too large", size, verdict=verdict)
+            run.receive(too_large, self._people)
 
     def missing(self, sop_instance_uids: Iterable[str]) -> list[str]:
         """Which of these objects the vault neither holds nor has refused for good."""
@@ -934,7 +987,7 @@ class Reception:
         """
         with self._run() as run:
             patient = run.crosswalk.find(run.site, number) or ""
-            people = self._known_people(run)
+            people, _ = self._people.of(run, canonical_number(number))
             return patient, patient in {
                 *people.withdrawn,
                 *people.unclear,
@@ -978,22 +1031,99 @@ class Reception:
             with self._run() as run:
                 run.close_reception()
                 self._noted = False
+                self._people = PeopleByNumber(self._folder)
                 self._counts.clear()
                 self._actions.clear()
                 self._token = name_of_delivery()  # the child remembers who is who until here
+        with self._one_at_a_time:
+            self._shut()
 
     def _key(self, sop_instance_uid: str) -> str:
         return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"
 
-    def _known_people(self, run: _Run) -> People:
-        """The patients of the case report: whom to search for in the output, and who withdrew.
+    def _begin(self, run: _Run) -> None:
+        if self._open is not None and not self._open.begun:
+            run.begin_reception()
+            self._open.begun = True
 
-        They are read again where a file of the report changed.
+
+@dataclass
+class _Open:
+    """A run that stays open between objects, as long as it knows what its vault holds."""
+
+    run: _Run
+    begun: bool = False
+    since: float = field(default_factory=time.monotonic)
+    version: tuple[int, ...] = ()
+
+    def is_current(self) -> bool:
+        """Whether nobody else wrote the vault since the last object, and it is not open for long.
+
+        Whoever writes the manifest without the register makes it longer.
         """
-        digest = " ".join(file_digest(path) for path in people_files(self._folder))
-        if digest != self._people[0]:
-            self._people = (digest, read_people(self._folder, run.site, run.crosswalk))
-        return self._people[1]
+        return time.monotonic() - self.since < OPEN_SECONDS and self.version == self._version()
+
+    def note_version(self) -> None:
+        """Note what the vault is like at the end of an object."""
+        self.version = self._version()
+
+    def _version(self) -> tuple[int, ...]:
+        manifest = self.run.vault / MANIFEST
+        facts = manifest.stat() if manifest.exists() else None
+        size = (facts.st_ino, facts.st_size) if facts else ()
+        return (self.run.register.version(), *size)
+
+
+class PeopleByNumber:
+    """Patients of the case report as far as their objects come: read by number, one at a time.
+
+    Whom to search for in the output, and who withdrew. To look up every patient of a large site
+    takes a while (scrypt), in which a sender gives up.
+    """
+
+    def __init__(self, site_folder: Path) -> None:
+        self._folder = site_folder
+        self._facts: tuple[tuple[Any, ...], ...] | None = None
+        self._tables: list[CsvTable] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._numbers: frozenset[str] | None = frozenset()
+        self._people = People()
+
+    def known(self, run: _Run) -> tuple[People, frozenset[str] | None]:
+        """Who was read so far, and their numbers; None for the numbers of everybody.
+
+        They are read again where a file of the report changed, and everybody is read where a
+        patient has several numbers: the rows of each are that patient's.
+        """
+        facts = tuple(_facts(path) for path in people_files(self._folder))
+        if facts != self._facts:
+            self._facts, self._tables = facts, people_tables(self._folder)
+            self._begin()
+        if self._numbers is not None and run.crosswalk.has_aliases(run.site):
+            self._read(run, None)
+        return self._people, self._numbers
+
+    def of(self, run: _Run, number: str) -> tuple[People, frozenset[str] | None]:
+        """The same with the patient of this number; everybody, for an object without a number."""
+        _, numbers = self.known(run)
+        if numbers is not None and number not in numbers:
+            self._read(run, numbers | {number} if number else None)
+        return self._people, self._numbers
+
+    def _read(self, run: _Run, numbers: frozenset[str] | None) -> None:
+        self._people = people_of(self._tables, run.site, run.crosswalk, numbers)
+        self._numbers = numbers
+
+
+def _facts(path: Path) -> tuple[Any, ...]:
+    """What changes of a file when it is written anew."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return (str(path),)
+    return (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def _has_text(file: Path) -> bool:
