@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import re
 import struct
+from functools import lru_cache
 
 from dagster_project.intake.refusals import DamagedError
 
 LONG_FORM = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT"})
 """Value representations with a 32-bit length in explicit encoding (PS3.5, 7.1.2)."""
+
+SHORT_VALUE = 64
+"""Bytes of the longest value that is remembered from one slice to the next."""
 
 LARGEST_NUMBER = 1e5
 """Limit of figures that a CT header writes as text: none has six digits before the point.
@@ -100,11 +104,20 @@ def clean_number(
         Where a binary value has not the length of its type, or a text value holds control
         characters.
     """
+    clean = _clean_number if len(value) > SHORT_VALUE else _clean_short_number
+    return clean(tag, keyword, vr, value, multiplicity, "<" if little_endian else ">")
+
+
+def _clean_number(
+    tag: int, keyword: str, vr: str, value: bytes, multiplicity: str, order: str
+) -> bytes | None:
     if vr in {"DS", "IS"}:
         return _clean_text_number(tag, keyword, vr, value, multiplicity)
-    return _clean_binary_number(
-        tag, keyword, vr, value, multiplicity, "<" if little_endian else ">"
-    )
+    return _clean_binary_number(tag, keyword, vr, value, multiplicity, order)
+
+
+_clean_short_number = lru_cache(maxsize=4096)(_clean_number)
+"""Most figures of a slice are those of its series."""
 
 
 def _clean_text_number(

@@ -299,16 +299,15 @@ def holds_identifier(header: bytes, pixels: bytes, needles: Needles, made_here: 
 def _holds_any(pixels: bytes, needles: tuple[bytes, ...]) -> bool:
     """True where a needle stands in pixels, at whatever byte.
 
-    A needle whose pairs of bytes do not all occur at even places, nor all at odd ones, is nowhere
-    and is not searched for: pixels of twelve bits have hardly a pair that spells two characters.
+    Its pairs of bytes then are pixels, from its first byte on or from its second. A needle that has
+    a pair in both that is larger than any pixel is nowhere and is not searched for: two characters
+    are more than the largest pixel of twelve bits.
     """
     if not needles or not pixels:
         return False
-    pairs = _pairs(pixels + b"\0" * (len(pixels) % 2))
-    seen = np.zeros(2**16, bool)
-    seen[pairs] = True
+    largest = _pairs(pixels + b"\0" * (len(pixels) % 2)).max()
     return any(
-        (seen[_pairs(needle)].all() or seen[_pairs(needle[1:])].all()) and needle in pixels
+        min(_pairs(needle).max(), _pairs(needle[1:]).max()) <= largest and needle in pixels
         for needle in needles
     )
 

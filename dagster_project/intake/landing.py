@@ -222,7 +222,11 @@ def _bad_readers(site_folder: Path) -> int:
 def people_files(site_folder: Path) -> list[Path]:
     """Every file that may say who the patients are, in order."""
     return [
-        *(path for name in CASE_REPORT_FILES if os.path.lexists(path := site_folder / name)),
+        *(
+            site_folder / name
+            for name in CASE_REPORT_FILES
+            if os.path.lexists(f"{site_folder}/{name}")
+        ),
         *_of_databases(site_folder),
     ]
 

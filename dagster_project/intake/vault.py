@@ -48,7 +48,7 @@ from dagster_project.intake.landing import (
 )
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
-from dagster_project.intake.numbering import NO_NUMBERS, Head, count_anew
+from dagster_project.intake.numbering import HEAD_BYTES, NO_NUMBERS, Head, count_anew
 from dagster_project.intake.opening import file_digest
 from dagster_project.intake.person import NOT_THE_SAME_PERSON, Statement
 from dagster_project.intake.placing import (
@@ -545,13 +545,21 @@ class _Run:
         Numbers are given before anything is written, by the heads of all images.
         """
         heads: dict[Hashable, Head] = {}
-        parts = _batches([replace(task, head_only=True) for task in tasks])
+        parts = _batches([_head_task(task) for task in tasks])
         for n, batch in enumerate(self.mapper(partial(take_files, session), parts)):
             heads |= {
                 n * FILES_A_BATCH + k: one.head
                 for k, one in enumerate(batch.outcomes)
                 if one.head is not None
             }
+        longer = [
+            (k, _head_task(task, whole=True))
+            for k, task in enumerate(tasks)
+            if k not in heads and task.data is not None and len(task.data) > HEAD_BYTES
+        ]
+        for k, task in longer:
+            head = take_files(session, [task]).outcomes[0].head
+            heads |= {} if head is None else {k: head}
         with self.register.transaction():
             numbers = count_anew(self.register, heads, self.keys.uid)
         return [replace(task, numbers=numbers.get(k, NO_NUMBERS)) for k, task in enumerate(tasks)]
@@ -1141,6 +1149,12 @@ def _has_text(file: Path) -> bool:
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     known = row.digest if row is not None and row.state != REFUSED else ""
     return Task(str(image.path), image.place, known, str(image.site_folder))
+
+
+def _head_task(task: Task, *, whole: bool = False) -> Task:
+    """The task of reading a file's head: of what came by the network the first bytes alone."""
+    data = task.data if task.data is None or whole else task.data[:HEAD_BYTES]
+    return replace(task, head_only=True, data=data)
 
 
 def _batches(whole: Sequence[T]) -> list[Sequence[T]]:

@@ -32,6 +32,7 @@ from dagster_project.intake.allowlists import (
 )
 from dagster_project.intake.elements import (
     BINARY,
+    SHORT_VALUE,
     clean_number,
     clean_words,
     encode_element,
@@ -281,6 +282,8 @@ class Writer:
         return encode_element(rule.number, self._vr(rule), value, explicit=self.explicit)
 
     def _value(self, rule: Rule, dataset: Dataset) -> bytes | None:
+        if rule.action in OF_AN_ELEMENT and rule.tag not in dataset:
+            return None
         try:
             return ACTIONS[rule.action](self, rule, dataset)
         except DamagedError:
@@ -490,6 +493,11 @@ ACTIONS: Mapping[str, Callable[[Writer, Rule, Dataset], bytes | None]] = {
 }
 """What an allowlist may say of an element."""
 
+OF_AN_ELEMENT = frozenset(
+    {"keep", "counted", "count", "words", "model", "label", "uid", "age", "fixed_if_there"}
+)
+"""Actions that write nothing where the file has no such element."""
+
 
 @lru_cache(maxsize=64)
 def _tags(rules: tuple[Rule, ...]) -> frozenset[BaseTag]:
@@ -562,7 +570,14 @@ def _date(value: bytes) -> dt.date | None:
 
 def _same_figures(value: bytes) -> bytes:
     """One spelling of a list of figures, since `1.0` and `1` are the same slice."""
+    return _spelled(value) if len(value) > SHORT_VALUE else _short_spelled(value)
+
+
+def _spelled(value: bytes) -> bytes:
     try:
         return b"\\".join(repr(float(part)).encode() for part in value.split(b"\\"))
     except ValueError:
         return value
+
+
+_short_spelled = lru_cache(maxsize=4096)(_spelled)
