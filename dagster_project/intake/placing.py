@@ -308,10 +308,13 @@ def _dispute_about_person(register: Register, one: Delivered, delivery: Delivery
     dispute = Dispute(f"PERSON {outcome.patient}", SEVERAL_PEOPLE.format(patient=outcome.patient))
     if _is_disputed(register, dispute.identity, delivery):
         return dispute
-    fresh, others = register.fresh_images(outcome.patient), _of_others(register, outcome)
+    others = _of_others(register, outcome)
+    if not others:
+        return None
+    fresh = register.fresh_images(outcome.patient)
     # with an image of an earlier delivery among the others, that one stays: _another_person
     came = {row.series for row in fresh}
-    return replace(dispute, made=fresh) if others and others <= came else None
+    return replace(dispute, made=fresh) if others <= came else None
 
 
 def is_one_person(register: Register, patient: str) -> bool:
