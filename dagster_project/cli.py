@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adam": ("adam", "ADaM tables of the study for a statistician"),
     "arbitration": ("arbitration", "Cases in which two readers differ: list, look, decide"),
     "audit": ("audit", "Search vault and lake for what identifies a person"),
+    "backup": ("backup", "Copy what a home cannot make again, and check it"),
     "demo": ("demo", "A synthetic study through the whole flow"),
     "dev": ("dev", "Dagster UI with schedules and sensors, and MLflow UI"),
     "federated": ("federated", "Runs over hospitals: plans, and what was given away"),
@@ -29,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rebuild": ("rebuild", "Bring back lost or damaged rows of a table"),
     "reidentify": ("keys", "Who a pseudonym is; needs the key drive and a reason"),
     "report": ("pages", "Write the pages anew from the lake"),
+    "restore": ("backup", "Fill an empty home from a backup"),
     "run": ("run", "The whole flow on the delivery folder: take in, compute, report"),
     "simulate": ("simulate", "Write a synthetic delivery with known truth"),
     "site": ("site", "A hospital as a whole, such as removing it"),
@@ -203,7 +205,16 @@ def main(ctx: click.Context, home: Path) -> None:
     )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    _refuse_half_restored(home, ctx.invoked_subcommand)
     check_protocol()
+
+
+def _refuse_half_restored(home: Path, command: str | None) -> None:
+    from dagster_project.lake.errors import HalfRestored
+    from dagster_project.lake.home import Home
+
+    if command != "restore" and Home(home).half_restored:
+        raise click.ClickException(str(HalfRestored()))
 
 
 if __name__ == "__main__":

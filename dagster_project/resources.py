@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.lake.clock import CLOCK, CLOCK_SCHEMA
+from dagster_project.lake.errors import HalfRestored
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import home_locked
@@ -53,6 +54,8 @@ class Lakehouse(dg.ConfigurableResource):
         say = context.log.info if context.log else print
         what = f"Dagster's run of {context.run.job_name}" if context.run else "Dagster"
         with home_locked(self.home, what, shared=True, waiting=say):
+            if self.home.half_restored:
+                raise HalfRestored
             if self.home.has_lake:
                 self.lake.check_schema()
             yield self

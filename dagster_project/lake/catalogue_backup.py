@@ -59,9 +59,9 @@ def _back_up(home: Home, partial: Path) -> Path:
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600)
     if home.catalog.startswith(SQLITE):
-        _copy_sqlite(Path(home.catalog.removeprefix(SQLITE)), partial)
+        copy_sqlite(Path(home.catalog.removeprefix(SQLITE)), partial)
     else:
-        _dump_postgres(home.catalog.removeprefix(POSTGRES), partial)
+        dump_postgres(home.catalog.removeprefix(POSTGRES), partial)
     sync_file(partial)
     return partial
 
@@ -71,7 +71,14 @@ def remove_backups(home: Home) -> None:
     shutil.rmtree(home.backups, ignore_errors=True)
 
 
-def _copy_sqlite(catalogue: Path, copy: Path) -> None:
+def copy_sqlite(catalogue: Path, copy: Path) -> None:
+    """Copy a SQLite database by its own backup, while others may read and write it.
+
+    Raises
+    ------
+    NoBackup
+        Where SQLite cannot, or the copy is not sound.
+    """
     address = f"{catalogue.as_uri()}?mode=ro"
     try:
         with (
@@ -86,8 +93,14 @@ def _copy_sqlite(catalogue: Path, copy: Path) -> None:
         raise NoBackup("its copy does not pass SQLite's quick_check")
 
 
-def _dump_postgres(connection: str, dump: Path) -> None:
-    """Dump the database; a password of the connection string stays out of the process list."""
+def dump_postgres(connection: str, dump: Path) -> None:
+    """Dump the database; a password of the connection string stays out of the process list.
+
+    Raises
+    ------
+    NoBackup
+        Where `pg_dump` is not installed or does not end well.
+    """
     program = pg_dump()
     if program is None:
         raise NoBackup(

@@ -139,10 +139,22 @@ class OtherSchema(LakeError):
         )
 
 
+class HalfRestored(LakeError):
+    """A restore has not ended to fill the home: it would be worked on as if that were all."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a restore was begun in this home and has not ended; give `lakehouse restore SRC` "
+            "again, it begins anew\n"
+            "此主目录的恢复尚未完成；请再次运行 `lakehouse restore SRC`，将重新开始"
+        )
+
+
 class NoBackup(LakeError):
     """The catalogue could not be backed up before a migration."""
 
     def __init__(self, why: str) -> None:
+        self.why = why
         super().__init__(
             f"the catalogue was not backed up: {why}. Nothing was migrated. Mend that, or back up "
             "the catalogue yourself and give `lakehouse migrate --no-backup`\n"

@@ -19,6 +19,9 @@ RECEIVED = "received"
 TAKEN_IN = "delivery"
 """A file of a site's vault: the signature of the delivery that intake has read to its end."""
 
+RESTORE_MARK = "restore-unfinished"
+"""A file in a home that a restore has begun to fill and not ended."""
+
 OF_THE_SYSTEM = frozenset(
     {
         ".DS_Store",
@@ -165,6 +168,11 @@ class Home:
         For trials only, since it lies beside what it protects.
         """
         return self.root / "throwaway-key-medium"
+
+    @property
+    def half_restored(self) -> bool:
+        """Whether a restore has begun to fill this home and not ended."""
+        return (self.root / RESTORE_MARK).exists()
 
     @property
     def agent(self) -> Path:
