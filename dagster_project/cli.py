@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "arbitration": ("arbitration", "Cases in which two readers differ: list, look, decide"),
     "audit": ("audit", "Search vault and lake for what identifies a person"),
     "backup": ("backup", "Copy what a home cannot make again, and check it"),
+    "check": ("check", "One line and an exit code for a monitoring system"),
     "demo": ("demo", "A synthetic study through the whole flow"),
     "dev": ("dev", "Dagster UI with schedules and sensors, and MLflow UI"),
     "federated": ("federated", "Runs over hospitals: plans, and what was given away"),

@@ -13,12 +13,13 @@ import polars as pl
 from dagster_project.lake.clock import CLOCK, CLOCK_SCHEMA
 from dagster_project.lake.errors import HalfRestored
 from dagster_project.lake.files import write_parquet_whole
+from dagster_project.lake.free_space import refuse_little_space
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import home_locked
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Lake, open_lake
 from dagster_project.lake.tables import BY_NAME, CONTRADICTORY, QUARANTINE
-from dagster_project.run_processes import process_tags
+from dagster_project.run_processes import ANY_SPACE, process_tags
 from dagster_project.study import Study, load_study
 
 
@@ -56,6 +57,8 @@ class Lakehouse(dg.ConfigurableResource):
         with home_locked(self.home, what, shared=True, waiting=say):
             if self.home.half_restored:
                 raise HalfRestored
+            if context.run and ANY_SPACE not in context.run.tags:
+                refuse_little_space(self.home)
             if self.home.has_lake:
                 self.lake.check_schema()
             yield self

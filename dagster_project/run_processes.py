@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MACHINE = "lakehouse/machine"
 PROCESS = "lakehouse/process"
 BEGINNING = "lakehouse/process_began"
+ANY_SPACE = "lakehouse/any-space"
+"""Tag of a run that begins however little space is left, as one by which a patient leaves."""
 
 LONGEST_SECONDS = 2 * 86400.0
 """Longest time of a run in seconds, longer than the first run of a whole study takes.
@@ -63,9 +65,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ended = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=begun)):
         run = record.dagster_run
-        reason = _death(
-            run.tags, record.start_time or record.create_timestamp.timestamp(), _longest(instance)
-        )
+        began = record.start_time or record.create_timestamp.timestamp()
+        reason = death_of(run.tags, time.time() - began, _longest(instance))
         if reason:
             instance.report_run_failed(run, reason)
             ended.append(_named(run))
@@ -90,11 +91,11 @@ def _longest(instance: dg.DagsterInstance) -> float:
     return float(instance.run_monitoring_max_runtime_seconds or LONGEST_SECONDS)
 
 
-def _death(tags: Mapping[str, str], began: float, longest: float) -> str:
-    """Why a run is dead; empty where it may live."""
+def death_of(tags: Mapping[str, str], seconds: float, longest: float) -> str:
+    """Why a run that began so many seconds ago is dead; empty where it may live."""
     if tags.get(MACHINE) == _machine():
         return "" if _works(tags.get(PROCESS, ""), tags.get(BEGINNING, "")) else DEAD
-    return TOO_LONG if time.time() - began > longest else ""
+    return TOO_LONG if seconds > longest else ""
 
 
 def _works(pid: str, beginning: str) -> bool:

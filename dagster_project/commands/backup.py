@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dagster_project.commands.terminal import LANGUAGES
+from dagster_project.lake.free_space import in_bytes
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import HeldError, locked
 
@@ -206,16 +207,3 @@ def _say_restored(home: Home, manifest: Manifest, words: _Words) -> None:
     click.echo(words(WITHDRAWN, manifest.made_at))
     if manifest.protocol_digest != load_study().digest:
         click.echo(words(OTHER_PROTOCOL, home.root / PROTOCOL_COPY))
-
-
-def in_bytes(size: float) -> str:
-    """A size in words.
-
-    >>> in_bytes(1536), in_bytes(3 * 2**30)
-    ('1.5 KiB', '3.0 GiB')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,14 @@ import click
 from dagster_project.lake.home import Home, find_home, why_no_site
 
 if TYPE_CHECKING:
+    from dagster_project.intake.pacs_listener import Listener
     from dagster_project.intake.pacs_pull import Archive, Pulled
     from dagster_project.intake.pacs_settings import SitePacs
     from dagster_project.intake.pacs_wanted import Query, Wanted
     from dagster_project.intake.vault import Reception
+
+LOOK_SECONDS = 1.0
+"""How often a listener that runs writes its state, where it has changed."""
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -56,7 +61,7 @@ def listen(site: str) -> None:
                 f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} "
                 f"for {site}; Ctrl-C ends it"
             )
-            _await_end()
+            _await_end(find_home().watch / f"pacs.{site}.json", listener)
 
 
 @pacs.command()
@@ -267,11 +272,29 @@ def _landing(home: Home, site: str) -> Path:
     return folder
 
 
-def _await_end() -> None:
+def _await_end(file: Path, listener: Listener) -> None:
+    """Wait for a signal, and meanwhile write what `lakehouse check` looks at.
+
+    The file goes where the listener was ended, and stays where it was killed.
+    """
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     try:
-        while not ended.wait(1):
-            pass
+        _write_state(file, listener)
+        while not ended.wait(LOOK_SECONDS):
+            _write_state(file, listener)
     except KeyboardInterrupt:
         click.echo("ended")
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _write_state(file: Path, listener: Listener) -> None:
+    from dagster_project.lake.files import write_whole
+
+    since = listener.put_off_since
+    state = {"put_off": listener.put_off, "put_off_since": since and since.isoformat()}
+    content = json.dumps(state).encode()
+    with suppress(OSError):  # a full disk ends no listener
+        if not file.is_file() or file.read_bytes() != content:
+            write_whole(file, content)

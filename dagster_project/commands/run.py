@@ -25,11 +25,12 @@ from dagster_project.commands.terminal import (
     print_unknown_folders,
     refuse_other_schema,
 )
+from dagster_project.lake.free_space import refuse_little_space
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import home_locked
 from dagster_project.lake.tables import TRAINING_COHORT
-from dagster_project.run_processes import DEAD, end_dead_runs, process_tags
+from dagster_project.run_processes import ANY_SPACE, DEAD, end_dead_runs, process_tags
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -89,6 +90,7 @@ def run(site: Sequence[str], require_model: bool) -> None:
             f"{', '.join(unknown)} has neither a delivery folder nor a vault; "
             f"sites are {', '.join(home.sites())}"
         )
+    refuse_little_space(home)
     refuse_damaged(home)
     outcome = run_flow(home, list(site))
     note_what_was_written(home)
@@ -390,7 +392,7 @@ def _execute(
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
         asset_selection=chosen,
-        tags=process_tags(),
+        tags=process_tags() | ({ANY_SPACE: "yes"} if leave_out else {}),
     )
 
 

@@ -5,6 +5,8 @@ The gate is shown with its reasons.
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from dagster_project.commands.terminal import (
     print_unknown_folders,
 )
 from dagster_project.domain.quality import CLOSING
+from dagster_project.flow.home_state import delivery_state, home_state
 from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
 from dagster_project.intake.landing import locate_refused
 from dagster_project.lake.errors import LakeError, name_fault
@@ -30,6 +33,14 @@ from dagster_project.lake.reasons import chinese_item, chinese_reason
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import TABLES
 from dagster_project.study import load_study
+
+DELIVERY = {
+    "none": "no landing folder; what was taken in remains",
+    "new": "new: run `lakehouse run`",
+    "taken_in": "taken in",
+    "changed": "changed since the last run: run `lakehouse run`",
+}
+"""States of a delivery in words."""
 
 ITEMS_SHOWN = 5
 """Items listed under a reason before the rest is counted; `--all` lists each."""
@@ -191,7 +202,12 @@ ZH = {
     is_flag=True,
     help="Read every data file of the lake and compare it with what was written.",
 )
-def status(site: str | None, lang: str, every: bool, files: bool, verify: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="The state of the whole home for a machine, as JSON."
+)
+def status(
+    site: str | None, lang: str, every: bool, files: bool, verify: bool, as_json: bool
+) -> None:
     """Show what is in, damaged, refused or open for arbitration, and the gate.
 
     A refused item has its file, row, column and reason; the gate has its reasons.
@@ -199,8 +215,12 @@ def status(site: str | None, lang: str, every: bool, files: bool, verify: bool) 
     \b
     Example:
       lakehouse status --site BJCH --lang zh
+      lakehouse status --json
     """
     home = existing_home()
+    if as_json:
+        click.echo(json.dumps(home_state(home, dt.datetime.now(dt.UTC)), ensure_ascii=False))
+        return
     if site is not None and site not in home.sites():
         raise click.ClickException(
             f"there is no site of that code; sites are {', '.join(home.sites())}"
@@ -295,7 +315,8 @@ def _print_rows(lake: Lake, words: Words, sites: list[str]) -> None:
 
 
 def _print_deliveries(home: Home, words: Words, sites: list[str]) -> None:
-    words.table("Delivery", ["site", "state"], [(s, words(_delivery(home, s))) for s in sites])
+    rows = [(s, words(DELIVERY[delivery_state(home, s)])) for s in sites]
+    words.table("Delivery", ["site", "state"], rows)
 
 
 def _print_audit(home: Home, words: Words, sites: list[str]) -> None:
@@ -326,19 +347,6 @@ def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
         )
         rows.append((table.name, *(str(counts.get(site, 0)) for site in sites)))
     return rows
-
-
-def _delivery(home: Home, site: str) -> str:
-    if not (home.landing / site).is_dir():
-        return "no delivery folder; what was taken in remains"
-    taken = home.taken_in(site)
-    if not taken:
-        return "new: run `lakehouse run`"
-    return (
-        "taken in"
-        if taken == home.delivery(site)
-        else "changed since the last run: run `lakehouse run`"
-    )
 
 
 def _print_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import threading
 import time
@@ -83,6 +84,7 @@ class Listener:
         self._last = time.monotonic()
         self._unsaid = 0
         self._put_off: set[str] = set()
+        self.put_off_since: dt.datetime | None = None
         self._refused_commitment: set[str] = set()
         self.stored = self.refused = self.failed = 0
 
@@ -97,6 +99,11 @@ class Listener:
         _trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @property
+    def put_off(self) -> int:
+        """Objects that have to be sent again and have not come since."""
+        return len(self._put_off)
 
     @property
     def port(self) -> int:
@@ -216,9 +223,11 @@ class Listener:
             outcome = self._reception.take(uid, data)
         except Exception:  # pynetdicom would log it with its traceback
             self._put_off.add(uid)
+            self.put_off_since = self.put_off_since or dt.datetime.now(dt.UTC)
             self._unsaid, self.failed = self._unsaid + 1, self.failed + 1
             return COME_AGAIN
         self._put_off.discard(uid)
+        self.put_off_since = None
         self._unsaid += 1
         self.stored, self.refused = (
             self.stored + (not outcome.reason),

@@ -21,6 +21,10 @@ NO_CATALOGUE = (
 """How SQLite says that a catalogue cannot be read, in the words of a message."""
 
 
+NO_SPACE = ("no space left on device", "database or disk is full", "disk quota exceeded")
+"""How the system and SQLite say that a disk is full."""
+
+
 class LakeError(RuntimeError):
     """The lake cannot be used as it is; the message says what to do."""
 
@@ -163,6 +167,23 @@ class NoBackup(LakeError):
         )
 
 
+class DiskFull(LakeError):
+    """Nothing more can be written, or too little space is left to begin."""
+
+    def __init__(self, free: str = "", floor: str = "") -> None:
+        en, zh = "the disk is full", "磁盘已满"
+        if floor:
+            en = f"{free} are free on the disk of the home, and a run begins with {floor} at least"
+            zh = f"主目录所在磁盘剩余 {free}，开始运行至少需要 {floor}"
+        super().__init__(
+            f"{en}; make room and run again: `lakehouse tidy` deletes files of expired snapshots, "
+            "docs/operations.md (disk full) says what else may go. What was written before is "
+            "whole\n"
+            f"{zh}；请清理后重新运行：`lakehouse tidy` 删除过期快照的文件，"
+            "其他可删除的内容见 docs/operations.md。已写入的数据完好"
+        )
+
+
 def rebuild_command(table: str, site: str | None) -> str:
     """The command that brings a table's lost rows back."""
     return f"lakehouse rebuild {table}" + (f" --site {site}" if site else "")
@@ -171,9 +192,12 @@ def rebuild_command(table: str, site: str | None) -> str:
 def name_fault(message: str) -> LakeError | None:
     """The error of the lake that a message of DuckDB means; None for any other message.
 
-    1. A file of the lake is named: that file is lost or damaged.
-    2. SQLite cannot read the catalogue.
+    1. The disk is full, whatever was written.
+    2. A file of the lake is named: that file is lost or damaged.
+    3. SQLite cannot read the catalogue.
     """
+    if any(sign in message.lower() for sign in NO_SPACE):
+        return DiskFull()
     file = FILE.search(message)
     if file:
         return DamagedFile(file["table"], file["site"])

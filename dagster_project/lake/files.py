@@ -13,12 +13,13 @@ from dagster_project.lake.migrations import renamed_columns
 from dagster_project.lake.tables import Table
 
 
-def write_whole(file: Path, content: bytes) -> Path:
+def write_whole(file: Path, content: bytes, *, readable: bool = False) -> Path:
     """Write a file so that a reader sees the former content or this one, never half of it.
 
     A full disk leaves the former.
 
-    A new file is closed to others; its folder is made where it is not there.
+    A new file is closed to others, or `readable` as the umask leaves it; its folder is made where
+    it is not there.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".part")
@@ -26,12 +27,20 @@ def write_whole(file: Path, content: bytes) -> Path:
         with os.fdopen(handle, "wb") as partial:
             partial.write(content)
             partial.flush()
+            if readable:
+                os.fchmod(partial.fileno(), 0o666 & ~_umask())
             os.fsync(partial.fileno())
         Path(beside).replace(file)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
     return file
+
+
+def _umask() -> int:
+    """The umask, read without setting it, which other threads would see."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("Umask:")), 8)
 
 
 def write_parquet_whole(file: Path, frame: pl.DataFrame) -> Path:

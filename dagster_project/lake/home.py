@@ -193,6 +193,11 @@ class Home:
         return self.root / "federated"
 
     @property
+    def watch(self) -> Path:
+        """What listeners write for `lakehouse check`, and who was sent which message."""
+        return self.root / "watch"
+
+    @property
     def catalog(self) -> str:
         """DuckLake catalogue.
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from dagster_project.lake.catalogue_backup import POSTGRES, SQLITE, copy_sqlite, dump_postgres
 from dagster_project.lake.durable import sync_folder
 from dagster_project.lake.errors import LakeError, NoBackup
+from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 from dagster_project.lake.locks import locked
 from dagster_project.lake.migrations import latest
@@ -217,11 +218,9 @@ def _write(
         manifest = _manifest(home, copier, now)
         os.sync()
         copier.verify()
-        (partial / MANIFEST).write_bytes(text := manifest.as_json())
-        (partial / DIGEST).write_text(
-            f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n", encoding="ascii"
-        )
-        os.sync()
+        write_whole(partial / MANIFEST, text := manifest.as_json())
+        line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n"
+        write_whole(partial / DIGEST, line.encode())
         folder = partial.rename(destination / name)
         sync_folder(destination)
     except BaseException:
@@ -389,7 +388,7 @@ class _Copier:
     def _place(self, name: str) -> Path:
         """Where a file goes: nothing is there, since a link would be written through."""
         file = self.target / name
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(file.parent, self.target)
         file.unlink(missing_ok=True)
         return file
 
@@ -400,6 +399,13 @@ class _Copier:
 def _is_sqlite(file: Path) -> bool:
     with file.open("rb") as opened:
         return opened.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+
+
+def make_private(folder: Path, below: Path) -> None:
+    """Make a folder and those between it and another one, closed to others."""
+    missing = [f for f in (folder, *folder.parents) if f.is_relative_to(below) and not f.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700)
 
 
 def copy_file(source: Path, target: Path) -> str:

@@ -25,6 +25,7 @@ from dagster_project.lake.home_backup import (
     copy_file,
     digest_of,
     list_backups,
+    make_private,
     read_manifest,
 )
 
@@ -72,7 +73,7 @@ def restore_home(folder: Path, home: Home) -> Manifest:
     (home.root / RESTORE_MARK).touch()
     for name, noted in manifest.files.items():
         target = _target(home, name)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(target.parent, Path(target.anchor))
         if _copied_digest(folder / name, target) != noted.sha256:
             raise _damaged(name)
         os.utime(target, ns=(noted.modified_ns, noted.modified_ns))
