@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import shutil
 import signal
 import socketserver
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import dagster as dg
 import gdcm  # noqa: F401 - commands load it, and it sets a variable of the environment once
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
@@ -26,8 +28,11 @@ from dagster_project.flow.alert_channels import AlertError, read_alerts
 from dagster_project.flow.nights import read_nights
 from dagster_project.lake.home import Home
 from dagster_project.lake.locks import locked
+from dagster_project.lake.schema import empty
 from dagster_project.lake.store import open_lake
+from dagster_project.lake.tables import QUALITY_VERDICTS
 from dagster_project.run_processes import process_tags
+from dagster_project.study import load_study
 from tests.conftest import REPOSITORY
 from tests.lake.test_store import rows
 
@@ -78,15 +83,26 @@ with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
 """
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A small lake of one site."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA"):
+            patch.delenv(name, raising=False)
+        made = Home(tmp_path_factory.mktemp("check") / "home").make()
+        (made.vault / "AA").mkdir()
+        with open_lake(made) as lake:
+            lake.replace("treatments", rows("AA", "p1"), site="AA")
+    return made
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(made_once: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A copy of it."""
     for name in ("LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "LAKEHOUSE_STUDY"):
         monkeypatch.delenv(name, raising=False)
-    made = Home(tmp_path / "home").make()
-    (made.vault / "AA").mkdir()
-    with open_lake(made) as lake:
-        lake.replace("treatments", rows("AA", "p1"), site="AA")
-    return made
+    shutil.copytree(made_once.root, tmp_path / "home", symlinks=True)
+    return Home(tmp_path / "home")
 
 
 def night(home: Home, job: dg.JobDefinition, **tags: str) -> None:
@@ -260,12 +276,6 @@ def test_a_failed_night_is_called_for_and_the_next_failed_one_again(
 
 
 def verdict(home: Home, result: str) -> None:
-    import polars as pl
-
-    from dagster_project.lake.schema import empty
-    from dagster_project.lake.tables import QUALITY_VERDICTS
-    from dagster_project.study import load_study
-
     row = {
         "rule": "minimum_patients",
         "scope": "cohort",
@@ -274,6 +284,7 @@ def verdict(home: Home, result: str) -> None:
         "limit": 60.0,
         "verdict": result,
         "detail": "",
+        "snapshot": 1,
         "protocol_digest": load_study().digest,
         "evaluated_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
     }

@@ -252,7 +252,7 @@ def _write_textfile(file: Path, state: State, conditions: Sequence[Condition]) -
             ("lakehouse_site_blocked", label, int(facts["blocked"])),
         ]
     text = "".join(f"{name}{_labels(labels)} {value}\n" for name, labels, value in lines)
-    write_whole(file, text.encode(), readable=True)
+    write_whole(file, text.encode(), mode=0o644)
 
 
 def _by_kind(conditions: Sequence[Condition]) -> dict[str, int]:

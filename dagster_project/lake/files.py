@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -13,13 +14,13 @@ from dagster_project.lake.migrations import renamed_columns
 from dagster_project.lake.tables import Table
 
 
-def write_whole(file: Path, content: bytes, *, readable: bool = False) -> Path:
+def write_whole(file: Path, content: bytes, *, mode: int = 0o600, group: int = -1) -> Path:
     """Write a file so that a reader sees the former content or this one, never half of it.
 
     A full disk leaves the former.
 
-    A new file is closed to others, or `readable` as the umask leaves it; its folder is made where
-    it is not there.
+    The file is closed to others, unless `mode` says otherwise, whatever the umask, and gets a
+    `group` where this account may give it; its folder is made where it is not there.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".part")
@@ -27,20 +28,15 @@ def write_whole(file: Path, content: bytes, *, readable: bool = False) -> Path:
         with os.fdopen(handle, "wb") as partial:
             partial.write(content)
             partial.flush()
-            if readable:
-                os.fchmod(partial.fileno(), 0o666 & ~_umask())
+            with contextlib.suppress(OSError):
+                os.fchown(partial.fileno(), -1, group)
+            os.fchmod(partial.fileno(), mode)
             os.fsync(partial.fileno())
         Path(beside).replace(file)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
     return file
-
-
-def _umask() -> int:
-    """The umask, read without setting it, which other threads would see."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("Umask:")), 8)
 
 
 def write_parquet_whole(file: Path, frame: pl.DataFrame) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dagster_project.lake.sharing import share_folder
 from dagster_project.protocol import SITE_FORM, SITE_PATTERN
 from dagster_project.study import load_study, protocol_file
 
@@ -226,7 +227,13 @@ class Home:
         return f"sqlite:///{self.mlflow / 'mlflow.sqlite'}"
 
     def make(self) -> Home:
-        """Create the folders that are missing, closed to other users."""
+        """Create the folders that are missing, closed to other users.
+
+        The home itself, pages and publications are open to the group of the home.
+        """
+        if not self.root.is_dir():
+            self.root.mkdir(parents=True)
+            self.root.chmod(0o750)
         for folder in (
             self.landing,
             self.vault,
@@ -252,7 +259,7 @@ class Home:
             closed.chmod(0o700)
         # pseudonymous; the group of the study may read them
         for shared in (self.reports, self.published):
-            shared.chmod(0o750)
+            share_folder(shared, self.root)
         return self
 
     def delivery(self, site: str) -> str:

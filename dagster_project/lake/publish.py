@@ -29,6 +29,7 @@ from dagster_project.lake.published_files import (
     write_tables,
 )
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
+from dagster_project.lake.sharing import share_folder, share_tree
 from dagster_project.lake.store import Lake
 from dagster_project.lake.tables import PUBLISHED
 from dagster_project.study import digest_of
@@ -202,8 +203,9 @@ def _write(lake: Lake, folder: Path, snapshot: int, terms: _Terms, *, build_on: 
         with uninterrupted():
             for old in (database, parquet):
                 _remove(old)
-            partial.rename(parquet)
-            part.rename(database)
+            share_folder(parquet.parent, folder)
+            share_tree(partial, folder).rename(parquet)
+            share_tree(part, folder).rename(database)
     except BaseException:
         _remove_partial(folder)
         raise

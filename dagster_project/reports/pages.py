@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dagster_project.lake.files import write_whole
+from dagster_project.lake.sharing import FILE, group_of, share_folder
 from dagster_project.reports import wording
 from dagster_project.reports.figures import NothingToDraw
 from dagster_project.reports.palette import DARK, LIGHT, Theme
@@ -79,5 +80,9 @@ def _environment() -> Environment:
 
 
 def put(path: Path, text: str) -> Path:
-    """Write a file whole or not at all: a reader sees the former page or this one."""
-    return write_whole(path, text.encode())
+    """Write a file whole or not at all: a reader sees the former page or this one.
+
+    The group of the folder above may read it, whatever the umask.
+    """
+    folder = share_folder(path.parent, path.parent.parent)
+    return write_whole(path, text.encode(), mode=FILE, group=group_of(folder))
