@@ -150,6 +150,19 @@ def _in_environment(**wanted: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The terminal and the logger of runs print nothing on the way."""
+    from dagster_project.commands.terminal import CONSOLE
+
+    with _in_environment(LAKEHOUSE_QUIET="1"):
+        before, CONSOLE.quiet = CONSOLE.quiet, True
+        try:
+            yield
+        finally:
+            CONSOLE.quiet = before
+
+
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
@@ -189,8 +202,11 @@ def check_protocol() -> None:
     show_default=True,
     help="The study's folder.",
 )
+@click.option(
+    "--quiet", "-q", is_flag=True, help="Print results and what failed, and nothing on the way."
+)
 @click.pass_context
-def main(ctx: click.Context, home: Path) -> None:
+def main(ctx: click.Context, home: Path, quiet: bool) -> None:
     """Serial CT of a multicentre study: de-identify, measure, compare, grade, model, report.
 
     \b
@@ -204,6 +220,8 @@ def main(ctx: click.Context, home: Path) -> None:
             LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")
         )
     )
+    if quiet:
+        ctx.with_resource(_quietly())
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     _refuse_half_restored(home, ctx.invoked_subcommand)

@@ -4,8 +4,19 @@ The whole event log is in the Dagster UI.
 """
 
 import logging
+import os
+from collections.abc import Callable
 
 import dagster as dg
+
+LISTENERS: list[Callable[[str, str], None]] = []
+"""Called with type and step of each of Dagster's events of a step, as a bar of progress is."""
+
+STEP_ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED"})
+"""Types of the events with which a step ends."""
+
+QUIET = "LAKEHOUSE_QUIET"
+"""Environment variable that lets warnings and errors through alone."""
 
 OF_SKIPPED_STEPS = ("Dependencies for step", "Skipping step")
 """How Dagster's own lines begin where a step before failed or made nothing."""
@@ -16,8 +27,12 @@ class _OwnLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         meta = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        for listen in LISTENERS if event and event.step_key else ():
+            listen(event.event_type_value, event.step_key)
+        least = logging.WARNING if os.environ.get(QUIET) else logging.INFO
         skipped = str(meta.get("orig_message", "")).startswith(OF_SKIPPED_STEPS)
-        return not meta.get("dagster_event") and not skipped and record.levelno >= logging.INFO
+        return not event and not skipped and record.levelno >= least
 
 
 class _Short(logging.Formatter):

@@ -17,7 +17,9 @@ from typing import IO
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from dagster_project.cli import main
 from dagster_project.commands.dev import MARK
 
 DEEP = """
@@ -135,6 +137,18 @@ def listens(port: int) -> bool:
         return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
+def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(
+            main, ["--home", str(tmp_path / "home"), "dev", "--port", str(port)]
+        )
+    assert result.exit_code == 1
+    assert f"port {port} of 127.0.0.1 is taken" in result.output
+
+
 def test_sigterm_leaves_no_process_of_dagster_or_mlflow(tmp_path: Path) -> None:
     ports, said = [free_port(), free_port()], tmp_path / "said"
     arguments = [
@@ -155,6 +169,12 @@ def test_sigterm_leaves_no_process_of_dagster_or_mlflow(tmp_path: Path) -> None:
             assert dev.poll() is None, said.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.5)
+        while "Ctrl-C stops both" not in said.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        for name, port in zip(("Dagster", "MLflow"), ports, strict=True):
+            assert f"{name} answers: http://127.0.0.1:{port}" in said.read_text()
+            assert listens(port)
         before = family(dev)
         assert len(before) >= 4, [p.cmdline() for p in before]
         dev.terminate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 import psutil
@@ -83,20 +85,39 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
             "1",
         ],
     )
-    CONSOLE.print(
-        f"Dagster http://127.0.0.1:{port}   MLflow http://127.0.0.1:{mlflow_port}   "
-        "(Ctrl-C stops both)"
-    )
-    run_servers(commands, environment, repository)
+    _refuse_taken(port, mlflow_port)
+    CONSOLE.print("starting Dagster and MLflow; their addresses follow when they answer")
+    run_servers(commands, environment, repository, {"Dagster": port, "MLflow": mlflow_port})
+
+
+def _refuse_taken(*ports: int) -> None:
+    """A server of something else would be shown as ours."""
+    for port in ports:
+        if answers(port):
+            raise click.ClickException(
+                f"port {port} of 127.0.0.1 is taken; choose others with --port and --mlflow-port\n"
+                f"127.0.0.1 的端口 {port} 已被占用；请用 --port 与 --mlflow-port 指定其他端口"
+            )
+
+
+def answers(port: int) -> bool:
+    """Whether a server takes connections on a port of this machine."""
+    with socket.socket() as asked:
+        asked.settimeout(1.0)
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run_servers(
-    commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path
+    commands: Sequence[Sequence[str]],
+    environment: Mapping[str, str],
+    folder: Path,
+    ports: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Run commands until one ends or a signal comes; afterwards no process that they started lives.
 
     1. SIGINT is heard also where it was ignored, as a shell's job in the background does.
     2. Servers get the signals of STAGES in turn; a second signal meanwhile kills them at once.
+    3. The address of each port, by the name of its server, is printed once it answers.
 
     Raises
     ------
@@ -112,8 +133,10 @@ def run_servers(
             servers.extend(
                 _start(command, {**environment, MARK: mark}, folder) for command in commands
             )
+            waited_for = dict(ports)
             while not heard and all(server.poll() is None for server in servers):
                 time.sleep(LOOK_SECONDS)
+                _print_what_answers(waited_for)
         finally:
             _end(servers, mark, lambda: len(heard) > 1)
     if heard:
@@ -121,6 +144,15 @@ def run_servers(
     raise click.ClickException(
         "a server ended by itself, and the other with it; its last lines above say why"
     )
+
+
+def _print_what_answers(waited_for: dict[str, int]) -> None:
+    """Print the addresses that answer, and wait for them no more."""
+    for name, port in [(n, p) for n, p in waited_for.items() if answers(p)]:
+        del waited_for[name]
+        CONSOLE.print(f"{name} answers: http://127.0.0.1:{port}", soft_wrap=True)
+        if not waited_for:
+            CONSOLE.print("Ctrl-C stops both")
 
 
 def _start(

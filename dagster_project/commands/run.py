@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
 import time
@@ -9,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ from dagster_project.run_processes import ANY_SPACE, DEAD, end_dead_runs, proces
 if TYPE_CHECKING:
     import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
+
+    from dagster_project.commands.progress import Stage
 
 EXIT_GATE_CLOSED = 3
 
@@ -67,7 +71,8 @@ GATE_UNJUDGED = "The gate was not judged, since a step failed."
 @click.option(
     "--require-model", is_flag=True, help=f"Exit with {EXIT_GATE_CLOSED} where the gate is closed."
 )
-def run(site: Sequence[str], require_model: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="At the end one line of JSON, and no other.")
+def run(site: Sequence[str], require_model: bool, as_json: bool) -> None:
     """The whole flow on HOME/landing: sites, cohort, reports, publication.
 
     \b
@@ -75,15 +80,25 @@ def run(site: Sequence[str], require_model: bool) -> None:
     1 when a step failed or the audit found something.
     Example:
       lakehouse run --site BJCH
+      lakehouse --quiet run --json
     """
+    quiet, CONSOLE.quiet = CONSOLE.quiet, CONSOLE.quiet or as_json
+    try:
+        code = _run(list(site), require_model=require_model, as_json=as_json)
+    finally:
+        CONSOLE.quiet = quiet
+    sys.exit(code)
+
+
+def _run(site: list[str], *, require_model: bool, as_json: bool) -> int:
     home = refuse_other_schema(find_home()).make()
     print_unknown_folders(home)
     if pending(home):
         with whole(home, "lakehouse run"):
             complete_pending(home)
     if not home.sites():
-        click.echo(WHAT_TO_PUT.format(landing=home.landing))
-        return
+        click.echo(WHAT_TO_PUT.format(landing=home.landing), err=as_json)
+        return 0
     unknown = sorted(set(site) - set(home.sites()))
     if unknown:
         raise click.ClickException(
@@ -92,11 +107,21 @@ def run(site: Sequence[str], require_model: bool) -> None:
         )
     refuse_little_space(home)
     refuse_damaged(home)
-    outcome = run_flow(home, list(site))
+    outcome = run_flow(home, site)
     note_what_was_written(home)
+    _print_outcome(outcome, as_json=as_json)
     if outcome.failed:
-        sys.exit(1)
-    sys.exit(EXIT_GATE_CLOSED if require_model and not outcome.gate_open else 0)
+        return 1
+    return EXIT_GATE_CLOSED if require_model and not outcome.gate_open else 0
+
+
+def _print_outcome(outcome: Flow, *, as_json: bool) -> None:
+    """For a machine one line; where nothing is printed on the way, what failed."""
+    if as_json:
+        click.echo(json.dumps(asdict(outcome), ensure_ascii=False))
+    elif CONSOLE.quiet:
+        for line in outcome.failed:
+            click.echo(f"failed {line}", err=True)
 
 
 @dataclass(frozen=True)
@@ -209,9 +234,9 @@ def _run_flow(
         _end_dead_runs(instance)
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
-        for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
-            with done.part(instance, f"{job} {site or ''}".strip()) as run_id:
-                result = _execute(defs, instance, run_id, job, site, leave_out=leave_out)
+        for stage, job, site in _stages(home, sites):
+            with done.part(instance, stage.name) as run_id:
+                result = _execute(defs, instance, run_id, stage, job, site, leave_out=leave_out)
                 check()
             _print_assets(result)
             imaging += _imaging_work(result)
@@ -220,6 +245,8 @@ def _run_flow(
             gate = _why_closed(result) or gate
             failed += [f"{site or job} {f.step}: {f.reason}" for f in _failures(result)]
     opened &= not gate
+    if gate:
+        _print_closed_gate(home)
     CONSOLE.print(
         f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused."
     )
@@ -234,6 +261,32 @@ def _run_flow(
         time.monotonic() - began,
     )
     return Flow(tuple(failed), opened, gate, broken)
+
+
+def _stages(home: Home, sites: Sequence[str]) -> list[tuple[Stage, str, str | None]]:
+    """The jobs of a run in order, with how long each took the last time."""
+    from dagster_project.commands.progress import Stage, seconds_of_last_time, today
+    from dagster_project.flow.nights import read_nights
+
+    jobs = [*(("site", s) for s in sites), ("cohort", None), ("report", None)]
+    last = seconds_of_last_time(read_nights(home, today()))
+    return [
+        (
+            Stage(f"{job} {site or ''}".strip(), number, len(jobs), last.get((job, site or ""))),
+            job,
+            site,
+        )
+        for number, (job, site) in enumerate(jobs, start=1)
+    ]
+
+
+def _print_closed_gate(home: Home) -> None:
+    """Every rule that closes the gate, as `lakehouse status` shows it."""
+    from dagster_project.commands.status import Words, print_gate
+    from dagster_project.lake.store import read_lake
+
+    with read_lake(home) as lake:
+        print_gate(lake, Words("en"))
 
 
 def _made(result: dg.ExecuteInProcessResult) -> set[str]:
@@ -370,11 +423,13 @@ def _execute(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
     run_id: str,
+    stage: Stage,
     job: str,
     site: str | None,
     leave_out: Sequence[str],
 ) -> dg.ExecuteInProcessResult:
-    CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
+    from dagster_project.commands.progress import shown
+
     resolved = defs.resolve_job_def(job)
     chosen = (
         [
@@ -385,15 +440,16 @@ def _execute(
         if leave_out
         else None
     )
-    return resolved.execute_in_process(
-        run_id=run_id,
-        instance=instance,
-        partition_key=site,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {}}},
-        asset_selection=chosen,
-        tags=process_tags() | ({ANY_SPACE: "yes"} if leave_out else {}),
-    )
+    with shown(stage, len(chosen or resolved.asset_layer.executable_asset_keys)):
+        return resolved.execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            partition_key=site,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {}}},
+            asset_selection=chosen,
+            tags=process_tags() | ({ANY_SPACE: "yes"} if leave_out else {}),
+        )
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
@@ -409,6 +465,9 @@ def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
 
 
 def _print_assets(result: dg.ExecuteInProcessResult) -> None:
+    """What each asset did, and each check that failed; the gate has a table of its own."""
+    from dagster_project.materialisation import GATE_CHECK
+
     seconds = {
         e.step_key: e.step_success_data.duration_ms / 1000
         for e in result.all_events
@@ -439,7 +498,7 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
             f"{seconds.get(event.step_key, 0):.1f}",
         )
     CONSOLE.print(table)
-    for check in (c for c in _evaluations(result) if not c.passed):
+    for check in (c for c in _evaluations(result) if not c.passed and c.check_name != GATE_CHECK):
         colour = "red" if check.severity.value == "ERROR" else "yellow"
         CONSOLE.print(
             f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: "
@@ -480,11 +539,20 @@ def _reason(error: SerializableErrorInfo | None) -> str:
     return _in_our_words(found.message.strip()) if found else "no reason given"
 
 
+OURS = re.compile(r"^(?:dagster_project|models|assets|checks)(?:\.\w+)+: ")
+MODULES = re.compile(r"^(?:[a-z_]\w*\.)+(?=[A-Z]\w*: )")
+"""How Dagster begins a message: with the path of the exception's class."""
+
+
 def _in_our_words(message: str) -> str:
-    """The message on a lost file with table, site and command, in place of DuckDB's with a path."""
+    """The message without a path of a module.
+
+    One on a lost file has table, site and command, in place of DuckDB's with a path. An error of
+    this program says all by itself; of others the name of the class stays.
+    """
     from dagster_project.lake.errors import name_fault
 
-    return str(name_fault(message) or message)
+    return str(name_fault(message) or MODULES.sub("", OURS.sub("", message)))
 
 
 def _print_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:

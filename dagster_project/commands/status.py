@@ -259,7 +259,7 @@ def show_status(
             ("Refused", lambda: _print_refused(lake, words, site, every=every, landing=landing)),
             ("Rows and images", lambda: _print_reconciliation(lake, words, site)),
             ("Open for arbitration", lambda: _print_arbitration(lake, words, site)),
-            ("Gate", lambda: _print_gate(lake, words)),
+            ("Gate", lambda: print_gate(lake, words)),
         ]
         for title, part in parts:
             _print_part(words, title, part)
@@ -422,7 +422,8 @@ def _print_arbitration(lake: Lake, words: Words, site: str | None) -> None:
     words.table("Open for arbitration", ["site", "patient", "why"], rows)
 
 
-def _print_gate(lake: Lake, words: Words) -> None:
+def print_gate(lake: Lake, words: Words) -> None:
+    """Print whether the gate is open, and each rule that closes it."""
     verdicts: list[tuple[Any, ...]] = lake.query(
         "SELECT rule, scope, statistic, threshold, verdict, detail, protocol_digest "
         "FROM quality_verdicts "
