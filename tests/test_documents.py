@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import importlib.util
 import re
 import shlex
+import subprocess
+import tomllib
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 
 import click
@@ -13,6 +18,8 @@ import gdcm  # noqa: F401 - commands load it, and it sets a variable of the envi
 import pytest
 
 from dagster_project.cli import main
+from dagster_project.flow.alert_channels import Alerts, Mail, Webhook, read_alerts
+from dagster_project.intake.pacs_settings import read_settings
 from tests.conftest import REPOSITORY
 
 PAGES = [
@@ -49,6 +56,8 @@ def commands(page: Path) -> Iterator[list[str]]:
 def faults_of(words: list[str]) -> list[str]:
     """What in a `lakehouse` command is not there; `…` stands for anything."""
     command: click.Command = main
+    flags = {o for p in main.params if getattr(p, "is_flag", False) for o in p.opts}
+    words = [words[0], *dropwhile(flags.__contains__, words[1:])]
     with click.Context(main) as context:
         for position, word in enumerate(words[1:], start=1):
             if not isinstance(command, click.Group) or not re.fullmatch(r"[a-z][a-z-]*", word):
@@ -116,3 +125,79 @@ def _leads_somewhere(page: Path, link: str) -> bool:
     if not target.exists():
         return False
     return not anchor or target.suffix != ".md" or anchor in anchors(target)
+
+
+# -- blocks of what an administrator follows -------------------------------------------------------
+
+OPERATED = [REPOSITORY / name for name in ("README.md", "README.zh-CN.md", "docs/operations.md")]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = [
+    pytest.param(language, text, id=f"{page.name}-{number}-{language or 'text'}")
+    for page in OPERATED
+    for number, (language, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+]
+NOT_HERE = {"r", "sql", ""}
+"""R runs in tests/lake/test_publish.py, SQL in tests/test_postgres.py; the rest is a tree."""
+
+
+@pytest.mark.parametrize(("language", "text"), BLOCKS)
+def test_every_block_is_of_its_language(language: str, text: str) -> None:
+    match language:
+        case "sh":
+            subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+        case "python":
+            imported = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)]
+            for node in imported:
+                module = importlib.import_module(str(node.module))
+                assert [a.name for a in node.names if not hasattr(module, a.name)] == []
+        case "toml":
+            assert tomllib.loads(text)
+        case "ini":
+            configparser.ConfigParser().read_string(text)
+        case _:
+            assert language in NOT_HERE
+
+
+def block(page: Path, language: str, words: str) -> str:
+    found = [t for kind, t in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+    (text,) = [t for t in found if words in t]
+    return text
+
+
+def test_the_example_of_the_alerts_is_accepted_whole(tmp_path: Path) -> None:
+    (tmp_path / "alerts.toml").write_text(block(OPERATED[2], "toml", "[webhook]"), "utf-8")
+    alerts = read_alerts(tmp_path)
+    assert alerts.webhook is not None
+    assert alerts.mail is not None
+    named = {*Alerts.model_fields, *Webhook.model_fields, *Mail.model_fields}
+    assert [n for n in named if n not in block(OPERATED[2], "toml", "[webhook]")] == []
+
+
+def test_the_example_of_a_pacs_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "pacs.toml").write_text(block(OPERATED[2], "toml", "[BJCH.listen]"), "utf-8")
+    settings = read_settings(tmp_path / "pacs.toml", "BJCH")
+    assert settings.listen.callers == ("PACS1", "CT3")
+
+
+def test_units_and_recipes_that_are_named_are_there() -> None:
+    text = OPERATED[2].read_text("utf-8")
+    there = {p.name for p in (REPOSITORY / "deploy").iterdir()}
+    named = set(re.findall(r"lakehouse-[a-z]+@?(?:\.service|\.timer)", text))
+    assert named
+    assert named - there == set()
+    started = re.findall(r"^systemctl enable --now (.*)$", text, re.MULTILINE)
+    units = [u for line in started for u in line.split()]
+    assert [u for u in units if not {u, f"{u}.service"} & {*there, "lakehouse-pacs@BJCH"}] == []
+
+
+def test_both_readmes_have_the_same_blocks_of_commands() -> None:
+    """Comments are in each language; the commands are one."""
+    first, second = (
+        [
+            [line.partition(" #")[0].rstrip() for line in text.splitlines()]
+            for language, text in BLOCK.findall(page.read_text("utf-8"))
+            if language == "sh"
+        ]
+        for page in OPERATED[:2]
+    )
+    assert first == second

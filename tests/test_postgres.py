@@ -5,9 +5,11 @@ It has the same tables, transactions and earlier states, and writers side by sid
 
 from __future__ import annotations
 
+import datetime as dt
 import multiprocessing
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,10 +23,13 @@ from dagster_project.flow.trace_search import search_home
 from dagster_project.lake import catalogue_backup
 from dagster_project.lake.errors import NoBackup, UnmigratedLake
 from dagster_project.lake.home import Home
+from dagster_project.lake.home_backup import BackupError, back_up_home
+from dagster_project.lake.home_restore import restore_home
 from dagster_project.lake.migrations import VERSIONS
 from dagster_project.lake.store import Lake, open_lake, read_lake
 from dagster_project.lake.tables import TABLES
 from dagster_project.lake.upgrade import upgrade
+from tests.conftest import REPOSITORY
 from tests.lake.test_store import rows
 from tests.lakes.kept import BASELINE, copy_baseline, unpack
 from tests.lakes.killed import migrate_and_kill
@@ -333,3 +338,53 @@ def test_a_server_that_is_not_reached_gives_no_backup_and_its_password_is_not_sh
         catalogue_backup.back_up(home, 1)
     assert "secret" not in str(raised.value)
     assert not any(home.backups.iterdir())
+
+
+# -- backup and restore, and the roles of the documents --------------------------------------------
+
+
+def test_a_home_on_postgresql_is_restored_into_another_database(
+    server: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_lake(home) as lake:
+        lake.replace("treatments", rows("AA", "p1", "p2"), site="AA")
+        before, snapshot = lake.read("treatments"), lake.snapshot()
+    made = back_up_home(home, tmp_path / "backups", dt.datetime(2026, 5, 1, tzinfo=dt.UTC))
+    assert made.manifest.catalogue == "postgres"
+    assert (made.folder / "lake" / "catalog.dump").stat().st_mode & 0o077 == 0
+
+    there = Home(tmp_path / "elsewhere")
+    monkeypatch.delenv("LAKEHOUSE_CATALOG")
+    with pytest.raises(BackupError, match="catalogue is of postgres"):
+        restore_home(made.folder, there)
+    name = f"restored_{os.getpid()}"
+    psql(server, f"CREATE DATABASE {name}")
+    monkeypatch.setenv("LAKEHOUSE_CATALOG", f"postgres:dbname={name} {server}")
+    restore_home(made.folder, there)
+    with read_lake(there) as lake:
+        assert lake.read("treatments").equals(before)
+        assert lake.snapshot() == snapshot
+    again = Home(tmp_path / "again")
+    with pytest.raises(BackupError, match="find an empty database"):
+        restore_home(made.folder, again)
+    assert again.half_restored
+
+
+def psql(server: str, statement: str) -> None:
+    subprocess.run(
+        [program("psql"), f"dbname=postgres {server}", "-qc", statement],
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_the_roles_of_the_documents_are_made_as_they_stand(server: str) -> None:
+    text = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    (statements,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    subprocess.run(
+        [program("psql"), f"dbname=postgres {server}", "-q", "-v", "ON_ERROR_STOP=1"],
+        input=statements,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
