@@ -35,7 +35,7 @@ from dagster_project.lake.tables import TABLES
 from dagster_project.study import load_study
 
 DELIVERY = {
-    "none": "no landing folder; what was taken in remains",
+    "none": "no delivery folder; what was taken in remains",
     "new": "new: run `lakehouse run`",
     "taken_in": "taken in",
     "changed": "changed since the last run: run `lakehouse run`",
