@@ -77,8 +77,12 @@ class Lakehouse(dg.ConfigurableResource):
 
         No rows where the site sent none.
         """
-        file = self.home.vault / site / "case_report" / f"{name}.parquet"
+        file = self.case_report_file(site, name)
         return pl.read_parquet(file) if file.is_file() else pl.DataFrame()
+
+    def case_report_file(self, site: str, name: str) -> Path:
+        """Where intake leaves a table of a site's case report."""
+        return self.home.vault / site / "case_report" / f"{name}.parquet"
 
     def clock(self) -> pl.DataFrame:
         """The day of each site's last intake, shifted as the dates of each patient.

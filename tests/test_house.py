@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 GRAPH = defs.resolve_asset_graph()
 NO_TABLE = {
     "arbitration_pages",
+    "board_pages",
     "due_list",
     "intake",
     "study_report",

@@ -13,6 +13,7 @@ import polars as pl
 from dagster_project.flow.publication import bring_up_to_date
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, slices_of
+from dagster_project.lake.clock import CLOCK
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse
@@ -43,13 +44,16 @@ def write_study_page(lakehouse: Lakehouse) -> Path:
 
 
 def write_due_list(lakehouse: Lakehouse) -> Path:
-    """Write the due list as a page, and beside it as a table; both closed to other users."""
+    """Write the due list as a page, a table and a calendar, all closed to other users."""
     from dagster_project.flow.whole_files import write_frame, write_together
-    from dagster_project.reports.due_list import due_table, render_due_list
+    from dagster_project.reports.calendar import render_calendar
+    from dagster_project.reports.due_list import due_table, list_due, render_due_list
 
     tables = page_tables(lakehouse)
     study, snapshot, now = moment_of(lakehouse)
     page = render_due_list(tables, study, snapshot=snapshot, generated_at=now)
+    rows = list_due(tables, study)
+    calendar = render_calendar(rows, days_of_intake(lakehouse), study, now)
     file = lakehouse.home.due / "due_list.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.parent.chmod(0o700)
@@ -57,13 +61,30 @@ def write_due_list(lakehouse: Lakehouse) -> Path:
         {
             file: lambda path: path.write_text(page, encoding="utf-8"),
             file.with_suffix(".csv"): lambda path: write_frame(due_table(tables, study), path),
+            file.with_suffix(".ics"): lambda path: path.write_bytes(calendar.encode()),
         }
     )
     return file
 
 
+def days_of_intake(lakehouse: Lakehouse) -> dict[str, dt.date]:
+    """Site → the true day of its last intake, which its clock has shifted by patient.
+
+    That day stands in no file: it is when the clock was written.
+    """
+    from dagster_project.intake.chronology import cut_off_of
+
+    section = lakehouse.study.section("study")
+    return {
+        site: cut_off_of(section, dt.datetime.fromtimestamp(clock.stat().st_mtime, dt.UTC))
+        for site in lakehouse.home.sites()
+        if (clock := lakehouse.case_report_file(site, CLOCK)).is_file()
+    }
+
+
 def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
-    """Write the index and a page per patient."""
+    """Write the index, and the pages of patients of whom something changed."""
+    from dagster_project.flow.lesion_crops import find_crops
     from dagster_project.reports.writing import write_patient_reports
 
     tables = page_tables(lakehouse)
@@ -72,7 +93,12 @@ def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
         HabitatMaps(lakehouse, tables["habitats"]),
     )
     return write_patient_reports(
-        lakehouse.home.reports, tables, *moment_of(lakehouse), slices=slices, maps=maps
+        lakehouse.home.reports,
+        tables,
+        *moment_of(lakehouse),
+        slices=slices,
+        maps=maps,
+        crops=lambda own: find_crops(lakehouse, own),
     )
 
 

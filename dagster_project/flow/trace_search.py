@@ -44,21 +44,30 @@ LAST_CHUNK = 12
 """Bytes of IEND, which ends every PNG."""
 
 _PICTURE = re.compile(rb"data:image/png;base64,([A-Za-z0-9+/=]{100,})")
+_CROP = re.compile(rb'<script type="text/plain" id="crop-[^"]*">([A-Za-z0-9+/=]{100,})<')
 
 
 def picture_marks(pages: Iterable[bytes]) -> frozenset[str]:
-    """What the pictures of pages are known by: base64 of the last bytes of the pixels of each."""
-    found = (picture for page in pages for picture in _PICTURE.findall(page))
-    return frozenset(mark_of_picture(base64.b64decode(picture)) for picture in found)
+    """What the pictures and the CT of pages are known by: base64 of the last bytes of each."""
+    found: set[str] = set()
+    for page in pages:
+        found |= {mark_of_picture(base64.b64decode(one)) for one in _PICTURE.findall(page)}
+        found |= {mark_of_picture(base64.b64decode(one), 0) for one in _CROP.findall(page)}
+    return frozenset(found)
 
 
-def mark_of_picture(png: bytes) -> str:
+def mark_of_picture(content: bytes, after: int = LAST_CHUNK) -> str:
     """The end of the pixels, at a place where base64 of it is a piece of the base64 of the whole.
 
     A piece from the middle may be blank, and then it is a piece of other patients' pictures too.
+
+    Parameters
+    ----------
+    after
+        Bytes behind the pixels: the last chunk of a PNG, none of a crop.
     """
-    start = (len(png) - LAST_CHUNK - PICTURE_MARK) // 3 * 3
-    return base64.b64encode(png[start : start + PICTURE_MARK]).decode()
+    start = (len(content) - after - PICTURE_MARK) // 3 * 3
+    return base64.b64encode(content[start : start + PICTURE_MARK]).decode()
 
 
 def search_home(

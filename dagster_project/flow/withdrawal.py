@@ -49,8 +49,8 @@ without a name.
 
 DIGITS_OF_A_FIGURE, LARGEST_DENOMINATOR = 12, 2000
 
-PATIENTS_PAGES = "patients"
-"""Folder of the pages of patients, below the reports."""
+PAGES_OF_PATIENTS = ("patients", "board")
+"""Folders of the pages of patients and of their visits, below the reports."""
 
 SHORTEST_TRACE = 12
 """A shorter value is no digest and no UID, and stands by chance in any file."""
@@ -84,13 +84,14 @@ def _is_telling(figure: str) -> bool:
 
 
 def find_pictures(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
-    """What the pictures on the patient's page are known by, those on others' pages left out."""
-    folder = lakehouse.home.reports / PATIENTS_PAGES
-    pages = sorted(folder.glob("*.html"))
-    marks = picture_marks(page.read_bytes() for page in pages if page.stem == patient)
+    """What pictures and CT on the patient's pages are known by, those on others' pages left out."""
+    reports = lakehouse.home.reports
+    pages = sorted(p for folder in PAGES_OF_PATIENTS for p in (reports / folder).glob("*.html"))
+    own = [page for page in pages if patient in {page.stem, page.stem.rpartition("_")[0]}]
+    marks = picture_marks(page.read_bytes() for page in own)
     if not marks:
         return marks
-    return marks - picture_marks(page.read_bytes() for page in pages if page.stem != patient)
+    return marks - picture_marks(page.read_bytes() for page in pages if page not in own)
 
 
 def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:

@@ -25,6 +25,7 @@ _DOSE = re.compile(
 )
 _BRACKETS = re.compile(r"[(\[【{<](.*?)[)\]】}>]")
 _LATIN = re.compile(r"[a-z0-9]")
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
@@ -314,3 +315,18 @@ def regimen_classes(regimen: str | None) -> frozenset[str]:
     """
     found = (drug_class(name) for name in (regimen or "").split("+"))
     return frozenset(c for c in found if c)
+
+
+@cache
+def chinese_word(field: str, code: str) -> str | None:
+    """The Chinese word for a value of a field, or for a drug: the first one that the file lists.
+
+    >>> chinese_word("histology", "adenocarcinoma"), chinese_word("drugs", "nab_paclitaxel")
+    ('腺癌', '白蛋白结合型紫杉醇')
+    """
+    raw = tomllib.loads(VOCABULARY.read_text(encoding="utf-8"))
+    groups = [raw["values"].get(field, {})]
+    if field == "drugs":
+        groups = [group for name, group in raw["drugs"].items() if name != "filler"]
+    words = next((group[code] for group in groups if code in group), ())
+    return next((word for word in words if _CHINESE.search(word)), None)

@@ -15,7 +15,7 @@ import polars as pl
 from dagster_project.domain.responses import ACCEPTED
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import summaries as s
-from dagster_project.reports.pages import render
+from dagster_project.reports.pages import render, script
 from dagster_project.study import Study
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -23,10 +23,14 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "due": ("Due this week", "本周到期"),
     "unreadable": ("Unreadable: the last CT could not be evaluated", "不可评价：末次CT无法评价"),
     "differ": ("The readers differ on the block", "阅片者对区段判断不一致"),
+    "withheld": ("A probability is withheld, and why", "概率不予展示及原因"),
     "standing": ("Neither confirmed nor reset", "未确认亦未重置"),
     "waiting": ("The window has not begun", "窗口未到"),
 }
 """Sections of the page in order, with their headings."""
+
+SCRIPT = "due_list.js"
+"""Sorts and searches; the page is whole without it."""
 
 CATEGORIES: dict[str, tuple[str, str]] = {
     "T": ("targets", "靶病灶"),
@@ -90,6 +94,32 @@ def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[s.Row]:
     )
 
 
+def list_withheld(tables: Mapping[str, pl.DataFrame]) -> list[s.Row]:
+    """Patients whose latest visit has a probability that is withheld, and why.
+
+    Beside it the class of the open block with its counts, which needs no probability.
+    """
+    filled = s.completed(tables)
+    latest = filled["dynamic_irecist"].sort("day", "visit", nulls_last=False)
+    last = latest.group_by(s.WHO, maintain_order=True).last()
+    held = last.filter(pl.col("reason").fill_null("").str.contains("withheld", literal=True))
+    classes = filled["dynamic_evidence"].filter(item="comparison_class")
+    counts = classes.select(
+        *s.WHO, "visit", "class_n", "class_confirmed", "class_reset", label="text"
+    )
+    rows = held.sort(s.WHO).join(counts, on=[*s.WHO, "visit"], how="left").to_dicts()
+    return [_withheld(row) for row in rows]
+
+
+def _withheld(row: s.Row) -> s.Row:
+    return {
+        **row,
+        "section": "withheld",
+        "reason_zh": chinese_reason(row["reason"]),
+        "label_zh": chinese_reason(row["label"]) if row["label"] else None,
+    }
+
+
 def _section_of(block: s.Row, soon: int) -> str:
     opens = _left(block, "confirm_from_day")
     if block["status"] == "waiting" and opens is not None and opens <= soon:
@@ -148,7 +178,7 @@ def render_due_list(
 ) -> str:
     """The page: a section a kind, each with its rows or the sentence that there is none."""
     filled = s.completed(tables)
-    rows = list_due(tables, study)
+    rows, held = list_due(tables, study), list_withheld(tables)
     return render(
         "due_list.html",
         study=study,
@@ -156,7 +186,8 @@ def render_due_list(
         generated_at=generated_at,
         simulated=s.is_simulated(filled),
         simulation=s.summarise_simulation(filled),
-        sections=[(key, *SECTIONS[key], _of(rows, key)) for key in SECTIONS],
+        sections=[(key, *SECTIONS[key], _of([*rows, *held], key)) for key in SECTIONS],
+        script=script(SCRIPT),
         waiting_cases=s.find_waiting(filled).height,
         window=study.section("irecist"),
         soon=study.section("dynamic")["due_soon_days"],
@@ -182,8 +213,9 @@ def due_table(tables: Mapping[str, pl.DataFrame], study: Study) -> pl.DataFrame:
         **dict.fromkeys(("planned_inside", "clinically_stable", "new_symptoms"), pl.Boolean),
         **dict.fromkeys(("confirm_if_sum_mm", "reset_below_mm"), pl.Float64),
     }
+    listed = [*list_due(tables, study), *list_withheld(tables)]
     rows = [
-        {name: row[name] for name in CSV} | {"readers": row["readers"] and row["readers"][0]}
-        for row in list_due(tables, study)
+        {name: row.get(name) for name in CSV} | {"readers": (row.get("readers") or [None])[0]}
+        for row in listed
     ]
     return pl.DataFrame(rows, schema=kinds)

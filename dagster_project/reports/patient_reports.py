@@ -18,6 +18,7 @@ from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
+from dagster_project.reports.viewer import ViewerCrop, viewer_values
 from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
 from dagster_project.study import Study
 
@@ -104,11 +105,23 @@ def render_patient_report(
     generated_at: datetime,
     pictures: Sequence[LesionPicture] = (),
     maps: Sequence[HabitatMap] = (),
+    crops: Sequence[ViewerCrop] = (),
+    boards: Sequence[str] = (),
+    digest: str = "",
 ) -> str:
     """One patient's page.
 
     It shows the course, the states as of each visit, the risk layer beside them, DHI and every
     reader's measurements. The states are those of the tables; nothing is judged here.
+
+    Parameters
+    ----------
+    pictures, maps, crops
+        What is drawn of the lesions; shown where the readers' reads may be.
+    boards
+        Visits that have a board page.
+    digest
+        Digest that the page bears; none without one.
     """
     filled = s.completed(tables)
     published = Minimisation.of(study)
@@ -140,6 +153,9 @@ def render_patient_report(
         by_reader=_responses_by_reader(own["responses"]) if shown else [],
         readers=sorted(set(own["reads"]["reader"])) if shown else [],
         pictures=[(p.visit, p.lesion, data_uri(p.png)) for p in pictures] if shown else [],
+        boards=boards,
+        digest=digest,
+        **viewer_values(crops if shown else ()),
     )
 
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from dagster_project.reports import summaries as s
 from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
-from dagster_project.reports.pages import put
+from dagster_project.reports.board import TABLES_READ as BOARD_TABLES
+from dagster_project.reports.board import AsOf, Sheet, cut_sheet, list_sheets, render_board
+from dagster_project.reports.pages import digest_on, program_digest, put
 from dagster_project.reports.patient_reports import (
     TABLES_READ,
     HabitatMap,
@@ -25,9 +29,10 @@ from dagster_project.reports.patient_reports import (
     render_patient_report,
 )
 from dagster_project.reports.study_report import render_study_report
-from dagster_project.study import Study
+from dagster_project.reports.viewer import ViewerCrop
+from dagster_project.study import Study, digest_of
 
-STUDY_REPORT, INDEX, PATIENTS = "study_report.html", "index.html", "patients"
+STUDY_REPORT, INDEX, PATIENTS, BOARDS = "study_report.html", "index.html", "patients", "board"
 WORKLIST, CASES = "arbitration.html", "arbitration"
 """Names below the folder of reports."""
 
@@ -43,6 +48,21 @@ class UnusableName(ValueError):
             "a pseudonym has characters other than letters, digits, - and _, "
             "so no page can be named after it; take the site in again"
         )
+
+
+class CropSource(Protocol):
+    """A crop that is cut when its bytes are wanted."""
+
+    @property
+    def digest(self) -> str:
+        """What the crop is known by."""
+
+    def content(self) -> bytes:
+        """The bytes of the crop."""
+
+
+CropsOf = Callable[[Mapping[str, pl.DataFrame]], Mapping[tuple[str, str], CropSource]]
+"""From a patient's rows to the crops by visit and lesion."""
 
 
 def write_study_report(
@@ -64,10 +84,12 @@ def write_patient_reports(
     generated_at: datetime,
     slices: Mapping[str, Sequence[LesionPicture]] | None = None,
     maps: Mapping[str, Sequence[HabitatMap]] | None = None,
+    crops: CropsOf | None = None,
 ) -> list[Path]:
     """Write the index and one page per patient, and remove outdated pages.
 
-    Outdated are the pages of patients who are no longer in the tables.
+    Outdated are the pages of patients who are no longer in the tables. A page whose digest is that
+    of the rows and pictures at hand stays as it is.
 
     Parameters
     ----------
@@ -76,15 +98,23 @@ def write_patient_reports(
         make them on request. Not looked up where the readers' own reads may not be shown yet.
     maps
         Pseudonym → maps of the lesions' habitats, looked up in the same way.
+    crops
+        From a patient's rows to the crops for the viewer.
 
     Returns
     -------
     list of Path
         The index, and the patients' pages in order.
     """
-    names = _page_names(s.completed(tables))
+    filled = s.completed(tables)
+    names = _page_names(filled)
+    _close(folder / PATIENTS)
     _take_away(folder / PATIENTS, keep=set(names.values()))
-    parts, site_reader = _Parts(tables), study.section("reads")["site_reader"]
+    parts, site_reader = _Parts(filled), study.section("reads")["site_reader"]
+    boards = {
+        patient: [visit for _, visit in sheets]
+        for patient, sheets in groupby(list_sheets(filled), key=lambda sheet: sheet[0])
+    }
     written = [
         put(
             folder / INDEX,
@@ -94,19 +124,104 @@ def write_patient_reports(
     for patient, name in names.items():
         own = parts.of(patient)
         shown = may_show_reads(own, site_reader)
-        pictures = slices.get(patient, ()) if slices is not None and shown else ()
-        habitats = maps.get(patient, ()) if maps is not None and shown else ()
+        of_patient = crops(own) if crops and shown else {}
+        path = folder / PATIENTS / name
+        digest = _digest_of(patient, own, of_patient, study)
+        written.append(path)
+        if digest_on(path) == digest:
+            continue
         page = render_patient_report(
             patient,
             own,
             study,
             snapshot=snapshot,
             generated_at=generated_at,
-            pictures=pictures,
-            maps=habitats,
+            pictures=slices.get(patient, ()) if slices is not None and shown else (),
+            maps=maps.get(patient, ()) if maps is not None and shown else (),
+            crops=[ViewerCrop(*key, crop.content()) for key, crop in of_patient.items()],
+            boards=boards.get(patient, ()),
+            digest=digest,
         )
-        written.append(put(folder / PATIENTS / name, page))
+        put(path, page)
     return written
+
+
+def _digest_of(
+    patient: str,
+    own: Mapping[str, pl.DataFrame],
+    crops: Mapping[tuple[str, str], CropSource],
+    study: Study,
+) -> str:
+    """Digest of all that a patient's page shows, its pictures by what they are drawn from."""
+    rows = {name: frame.to_dicts() for name, frame in own.items()}
+    seen = sorted([*key, crop.digest] for key, crop in crops.items())
+    return digest_of([patient, rows, seen, study.digest, program_digest()])
+
+
+def write_boards(
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    found: AsOf,
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+    crops: CropsOf | None = None,
+) -> tuple[list[Path], int]:
+    """Write one board page per patient and visit, and remove those of others.
+
+    A page whose digest is that of the rows and pictures at hand stays as it is.
+
+    Returns
+    -------
+    tuple
+        All pages in order, and how many were written.
+    """
+    filled = s.completed(tables)
+    _page_names(filled)
+    sheets = list_sheets(filled)
+    _close(folder / BOARDS)
+    _take_away(folder / BOARDS, keep={f"{patient}_{visit}.html" for patient, visit in sheets})
+    parts, site_reader = _Parts(filled, BOARD_TABLES), study.section("reads")["site_reader"]
+    written, pages = 0, []
+    for patient, own_sheets in groupby(sheets, key=lambda sheet: sheet[0]):
+        own = parts.of(patient)
+        of_patient = crops(own) if crops and may_show_reads(own, site_reader) else {}
+        for _, visit in own_sheets:
+            sheet = cut_sheet(patient, visit, own, found)
+            seen = set(sheet.own["timepoints"]["visit"])
+            shown = {key: crop for key, crop in of_patient.items() if key[0] in seen}
+            sheet = replace(sheet, crops={key: crop.digest for key, crop in shown.items()})
+            path = folder / BOARDS / f"{patient}_{visit}.html"
+            digest = sheet.digest(study, program_digest())
+            pages.append(path)
+            if digest_on(path) != digest:
+                put(path, _board(sheet, shown, digest, study, snapshot, generated_at))
+                written += 1
+    return pages, written
+
+
+def _board(
+    sheet: Sheet,
+    crops: Mapping[tuple[str, str], CropSource],
+    digest: str,
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+) -> str:
+    return render_board(
+        sheet,
+        study,
+        digest=digest,
+        snapshot=snapshot,
+        generated_at=generated_at,
+        crops={key: crop.content() for key, crop in crops.items()},
+    )
+
+
+def _close(folder: Path) -> None:
+    """A folder of pages that hold CT is closed as the vault is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 def _page_names(tables: s.Tables) -> dict[str, str]:
@@ -159,18 +274,16 @@ def write_arbitration_pages(
 
 
 class _Parts:
-    """Each patient's rows of the tables that a patient's page reads, split once for all pages."""
+    """Each patient's rows of the tables that a patient's pages read, split once for all pages."""
 
-    def __init__(self, tables: s.Tables) -> None:
+    def __init__(self, tables: s.Tables, names: Sequence[str] = TABLES_READ) -> None:
         filled = s.completed(tables)
-        self._empty = {name: filled[name].clear() for name in TABLES_READ}
-        self._parts = {
-            name: filled[name].partition_by("patient", as_dict=True) for name in TABLES_READ
-        }
+        self._empty = {name: filled[name].clear() for name in names}
+        self._parts = {name: filled[name].partition_by("patient", as_dict=True) for name in names}
 
     def of(self, patient: str) -> dict[str, pl.DataFrame]:
         """The tables with that patient's rows alone."""
-        return {name: self._parts[name].get((patient,), self._empty[name]) for name in TABLES_READ}
+        return {name: of.get((patient,), self._empty[name]) for name, of in self._parts.items()}
 
 
 def _take_away(folder: Path, keep: set[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from datetime import UTC, date, datetime, timedelta
 
@@ -96,7 +98,7 @@ def page(found):
 
 
 def test_the_page_says_what_is_due_and_what_would_confirm_or_reset():
-    text = Page(page(tables(T1 + FROM))).text
+    text = Page(page(tables(T1 + FROM))).in_language("en")
     assert f"day {T1 + FROM} to {T1 + TO}" in text
     assert f"today is day {T1 + FROM}" in text
     assert f"{TO - FROM} days left" in text
@@ -131,13 +133,17 @@ def test_every_section_and_reason_is_there_in_both_languages():
     assert "fewer readers than the protocol asks for" in text
     assert "阅片者人数少于方案要求" in text
     assert text.count("None.") == text.count("无。") == len(SECTIONS) - 1
+    assert "Language" in text
 
 
 def test_it_works_offline_and_names_no_day_of_the_calendar_but_its_own():
     html = page(tables(T1 + FROM))
     parsed = Page(html)
     assert parsed.unclosed == []
-    assert "script" not in parsed.tags
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1]
+    (own,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}';" in policy
     assert [a for a in parsed.addresses if a.startswith(("http", "//"))] == []
     assert re.findall(r"\d{4}-\d{2}-\d{2}", parsed.text) == ["2026-03-04"]
     assert str(date.today().year) not in parsed.text.replace("2026-03-04", "").replace(
@@ -158,4 +164,5 @@ def test_without_a_first_cycle_the_page_says_how_long_it_is_open():
         pl.lit(None, pl.Int32).alias(name)
         for name in ("opened_day", "confirm_from_day", "confirm_to_day", "planned_scan_day")
     )
-    assert f"open for {FROM} days" in Page(page({**found, "irecist_blocks": blocks})).text
+    shown = Page(page({**found, "irecist_blocks": blocks}))
+    assert f"open for {FROM} days" in shown.in_language("en")

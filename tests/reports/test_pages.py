@@ -56,14 +56,23 @@ def test_the_wheel_carries_every_template():
     assert found == [
         "arbitration.html",
         "base.html",
+        "bilingual.css",
+        "bilingual.html",
+        "board.css",
+        "board.html",
         "case.html",
+        "due_list.css",
         "due_list.html",
+        "due_list.js",
         "index.html",
         "macros.html",
         "monitoring.html",
         "patient.html",
         "report.css",
         "study_report.html",
+        "viewer.css",
+        "viewer.html",
+        "viewer.js",
     ]
     assert all(
         any(fnmatch(name, pattern) for pattern in settings["package-data"]["*"]) for name in found

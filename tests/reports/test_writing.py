@@ -56,9 +56,27 @@ def test_the_page_of_a_patient_who_is_gone_goes_too(tmp_path):
 def test_a_page_from_split_tables_is_the_page_from_whole_ones(tmp_path):
     tables = few(*FEW)
     path = write(tmp_path, tables)[-1]
+    visits = tables["timepoints"].filter(patient=path.stem).sort("day")["visit"].to_list()
     assert path.read_text(encoding="utf-8") == writing.render_patient_report(
-        path.stem, tables, STUDY, snapshot=41, generated_at=MOMENT
+        path.stem,
+        tables,
+        STUDY,
+        snapshot=41,
+        generated_at=MOMENT,
+        boards=visits,
+        digest=writing.digest_on(path),
     )
+
+
+def test_a_page_of_which_nothing_changed_stays_as_it_is(tmp_path):
+    tables = few(*FEW)
+    before = {path: path.stat().st_mtime_ns for path in write(tmp_path, tables)}
+    arbitrated = tables["outcomes"].with_columns(
+        bor=pl.when(patient=FEW[0]).then(pl.lit("NE")).otherwise(pl.col("bor"))
+    )
+    write(tmp_path, {**tables, "outcomes": arbitrated})
+    changed = [p.stem for p, moment in before.items() if p.stat().st_mtime_ns != moment]
+    assert changed == ["study_report", "index", FEW[0]]
 
 
 class OnDemand(dict):

@@ -1,0 +1,68 @@
+"""From the lake to the board pages: one per patient and visit, written where its digest changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster_project.domain.as_of_visits import (
+    derive_blocks_as_of,
+    derive_responses_as_of,
+    plan_next_scans,
+)
+from dagster_project.domain.comparison_classes import shipped_classes
+from dagster_project.domain.dynamic_standard import standard_of
+from dagster_project.domain.sum_error import find_reader_error
+from dagster_project.flow.lesion_crops import CropFile, find_crops
+from dagster_project.flow.pages import moment_of, page_tables
+from dagster_project.flow.responses import ACCEPTED, reads_by_reader
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dagster_project.reports.board import AsOf
+    from dagster_project.resources import Lakehouse
+
+
+def write_board_pages(lakehouse: Lakehouse) -> tuple[list[Path], int]:
+    """Write the pages that changed; all pages in order, and how many were written."""
+    from dagster_project.reports.writing import write_boards
+
+    tables = page_tables(lakehouse)
+
+    def crops(own: Mapping[str, pl.DataFrame]) -> Mapping[tuple[str, str], CropFile]:
+        return find_crops(lakehouse, own)
+
+    return write_boards(
+        lakehouse.home.reports,
+        tables,
+        derive_as_of(lakehouse, tables),
+        *moment_of(lakehouse),
+        crops=crops,
+    )
+
+
+def derive_as_of(lakehouse: Lakehouse, tables: Mapping[str, pl.DataFrame]) -> AsOf:
+    """Responses, blocks and planned CTs as of each visit, and the error between readers."""
+    from dagster_project.reports.board import AsOf
+
+    study = lakehouse.study
+    reads = {ACCEPTED: tables["lesions"], **reads_by_reader(tables["reads"])}
+    blocks = derive_blocks_as_of(
+        reads,
+        tables["timepoints"],
+        tables["follow_up"],
+        tables["treatments"],
+        tables["clinical_status"],
+        study.sections,
+        standard_of(study, shipped_classes()),
+    )
+    return AsOf(
+        derive_responses_as_of(
+            reads, tables["timepoints"], tables["clinical_status"], study.sections
+        ),
+        blocks,
+        plan_next_scans(tables["timepoints"], tables["treatments"], study.sections),
+        find_reader_error(tables["responses"], study.section("dynamic")),
+    )
