@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from dagster_project.simulation.identities import Identity, draw_identity
-from dagster_project.simulation.plan import RESPONDING, VISITS, Course, Plan, SitePlan
+from dagster_project.simulation.plan import READERS, RESPONDING, VISITS, Course, Plan, SitePlan
 from dagster_project.simulation.surfaces import Surface, cut, diameters, draw_waves
 
 UNDECIDED_MEAN, UNDECIDED_SLOPE, UNDECIDED_RANGE = 0.91, 0.06, (0.78, 1.05)
@@ -119,6 +119,11 @@ class Patient:
     def careless(self) -> bool:
         """True where reader R2 read this patient carelessly."""
         return self.ordinal in self.site.careless
+
+    def overlooks(self, reader: str, lesion: Lesion) -> bool:
+        """Whether a reader does not list a lesion: R2 a new one, where that is planted."""
+        missed = reader != READERS[0] and lesion.role == "new"
+        return missed and "missed_new_lesion" in self.troubles
 
     def day(self, days: int) -> date:
         """The date so many days after the first cycle."""

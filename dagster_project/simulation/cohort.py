@@ -180,9 +180,12 @@ def _write_visit(
     scan = draw_scan(plan, patient, visit, anatomy, patterns)
     home = folder / "dicom" / f"{study.name_text()}_{patient.identity.hospital_number}"
     write_series(home / f"{study.date}_{patient.identity.accession(visit)}" / "CT", study, scan)
+    lesions = {lesion.label: lesion for lesion in patient.lesions}
     for reader in READERS:
         outlines = {
-            label: outline for (v, r, label), outline in reads.items() if (v, r) == (visit, reader)
+            label: outline
+            for (v, r, label), outline in reads.items()
+            if (v, r) == (visit, reader) and not patient.overlooks(reader, lesions[label])
         }
         write_contours(folder / "reads" / reader, study, scan, reader, outlines)
     if visit == "T0":
@@ -222,7 +225,7 @@ def _lesion_rows(plan: Plan, patient: Patient, reader: str) -> list[Row]:
     for visit in scanned_visits(plan, patient):
         study = Study(patient, identity, visit)
         for lesion in patient.lesions:
-            if visit in lesion.states:
+            if visit in lesion.states and not patient.overlooks(reader, lesion):
                 named = {
                     "lesion": lesion.label,
                     "role": lesion.role,

@@ -69,6 +69,9 @@ TROUBLES: Mapping[str, str] = MappingProxyType(
         "not_rescanned": (
             "progression at T2, then neither a new therapy nor a CT: confirmation is overdue"
         ),
+        "missed_new_lesion": (
+            "reader R2 overlooked the new lesion: the two readers differ on the block"
+        ),
         "prior_malignancy": "another malignancy in the history",
         "duplicate_patient": (
             "two case-report rows of one hospital number differ in name and birth date"
@@ -344,6 +347,7 @@ DEMO = Plan(
         Trouble("not_rescanned", 2, 3),
         Trouble("motion", 2, 4),
         Trouble("prior_malignancy", 2, 5),
+        Trouble("missed_new_lesion", 2, 7),
         Trouble("duplicate_patient", 2, 6),
         Trouble("localiser", 2, 0),
         Trouble("contour_without_series", 2, 1),

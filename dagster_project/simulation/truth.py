@@ -205,9 +205,11 @@ def locked_at(plan: Plan, patients: Sequence[Patient]) -> str:
 def write_decisions(truth: Path, plan: Plan, patients: Sequence[Patient]) -> None:
     """The arbiter's decisions of one site, to be copied into its landing.
 
-    The careful reader is accepted for every careless pair.
+    The careful reader is accepted for every careless pair, and where the other one overlooked a
+    lesion.
     """
-    site, settled = patients[0].site, [patient for patient in patients if patient.careless]
+    site = patients[0].site
+    settled = [p for p in patients if p.careless or "missed_new_lesion" in p.troubles]
     if not settled:
         return
     decided = f"""{

@@ -15,9 +15,17 @@ from dagster_project.domain.dynamic_standard import standard_of
 from dagster_project.lake.clock import CLOCK_SCHEMA
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME
-from dagster_project.reports.due_list import SECTIONS, due_table, list_due, render_due_list
+from dagster_project.reports.due_list import (
+    SECTIONS,
+    due_table,
+    list_due,
+    list_withheld,
+    render_due_list,
+)
 from tests.domain.courses import IRECIST, STUDY
 from tests.domain.records import DAY_ZERO, VISIT_DAYS, cycles, follow_up, lesions, table, timepoints
+from tests.reports.boards import case
+from tests.reports.browser import CHINESE, Opened, chromium
 from tests.reports.pages import Page
 
 T1 = VISIT_DAYS["T1"]
@@ -166,3 +174,64 @@ def test_without_a_first_cycle_the_page_says_how_long_it_is_open():
     )
     shown = Page(page({**found, "irecist_blocks": blocks}))
     assert f"open for {FROM} days" in shown.in_language("en")
+
+
+# -- withheld, and in the browser ------------------------------------------------------------------
+
+
+def test_a_probability_that_is_withheld_is_listed_with_its_reason_and_class():
+    found, _ = case({"L1": [26.6, 35.6], "L2": [14.2, 18.1]}, visits=("T0", "T1"))
+    (row,) = list_withheld(found)
+    assert (row["visit"], row["class_n"]) == ("T1", 33)
+    text = Page(page(found)).in_language("en")
+    assert "withheld: a block is open" in text
+    assert "n = 33: 13 confirmed, 10 reset" in text
+    assert "margin above 0.5 to 2, first visit" in text
+    chinese = Page(page(found)).in_language("zh")
+    assert "余量 大于 0.5 至 2，首次随访" in chinese
+    assert due_table(found, STUDY).filter(section="withheld")["reason"][0].startswith("withheld")
+
+
+def test_a_patient_without_a_prediction_for_another_cause_is_not_withheld():
+    found, _ = case({"L1": [30, 30]}, visits=("T0", "T1"))
+    assert list_withheld(found) == []
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """The page of one block in two sections, in the browser."""
+    found = tables(T1 + 5, {"accepted": GROWN, "R1": GROWN, "R2": FLAT})
+    file = tmp_path_factory.mktemp("due") / "due_list.html"
+    others = found["irecist_blocks"].with_columns(
+        patient=pl.lit("BJCH-B"), days_open=pl.col("days_open") + 40
+    )
+    blocks = pl.concat([found["irecist_blocks"], others])
+    file.write_text(page({**found, "irecist_blocks": blocks}), encoding="utf-8")
+    with chromium() as browser:
+        shown = Opened(browser, file)
+        yield shown
+        shown.close()
+
+
+def test_it_is_searched_and_sorted_in_the_page(opened):
+    rows = opened.page.locator("#differ tbody")
+    assert [text.split()[0] for text in rows.all_inner_texts()] == ["BJCH-B", "BJCH-A"]
+    opened.page.click("#differ th button >> nth=0")
+    assert [text.split()[0] for text in rows.all_inner_texts()] == ["BJCH-A", "BJCH-B"]
+    opened.page.click("#differ th button >> nth=0")
+    assert [text.split()[0] for text in rows.all_inner_texts()] == ["BJCH-B", "BJCH-A"]
+    assert opened.page.get_attribute("#differ th >> nth=0", "aria-sort") == "descending"
+    opened.page.fill("#search", "bjch-b")
+    shown = opened.page.locator("tbody:not([hidden])").all_inner_texts()
+    assert {text.split()[0] for text in shown} == {"BJCH-B"}
+    assert opened.page.inner_text("output") == str(len(shown))
+    opened.page.fill("#search", "")
+
+
+def test_it_is_clean_in_both_languages_and_on_a_phone(opened):
+    for language in ("chinese", "english"):
+        opened.choose(language)
+        assert opened.violations() == {}
+    assert CHINESE.findall(opened.page.inner_text("main")) == []
+    assert opened.width_on_a_phone() <= 360
+    assert opened.faults == []
