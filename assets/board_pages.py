@@ -11,7 +11,7 @@ from dagster_project.resources import Lakehouse
 def board_pages(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Write the pages whose rows, pictures or program changed; no gate holds them back."""
     pages, written = write_board_pages(lakehouse)
-    metadata: dict[str, object] = {
+    metadata: dict[str, dg.RawMetadataValue] = {
         "pages": len(pages),
         "written": written,
         "snapshot": lakehouse.lake.snapshot(),

@@ -28,8 +28,9 @@ class _OwnLines(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
-        for listen in LISTENERS if event and event.step_key else ():
-            listen(event.event_type_value, event.step_key)
+        if event and event.step_key:
+            for listen in LISTENERS:
+                listen(event.event_type_value, event.step_key)
         least = logging.WARNING if os.environ.get(QUIET) else logging.INFO
         skipped = str(meta.get("orig_message", "")).startswith(OF_SKIPPED_STEPS)
         return not event and not skipped and record.levelno >= least

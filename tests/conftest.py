@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import tracemalloc  # noqa: F401 - pytest's hook imports it in whichever thread warns first
 import sys
+import tracemalloc  # noqa: F401 - pytest's hook imports it in whichever thread warns first
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -29,14 +29,14 @@ REMOTE = "The Parquet files lie in an object store and were not copied; its own 
 DAMAGED = "The lake was damaged before; what was copied is as damaged: `lakehouse status` says what"
 REMOVED = "Earlier backups deleted: {0}"
 NOT_COPIED = (
-    "Not copied: landing, pages, publications, any key medium. The medium lies elsewhere, never "
-    "with a backup."
+    "Not copied: deliveries, pages, publications, any key drive. "
+    "The key drive lies elsewhere, never with a backup."
 )
 SOUND = "Every file of the backup of {0} is as it was written ({1} files, {2})."
 UNSOUND = "{0} of {1} files of the backup of {2} are missing or damaged:"
 RESTORED = (
     "Restored into {0}: {1} files of the backup of {2} (version {3}, schema version {4}). Next: "
-    "the key medium, `lakehouse status`, `lakehouse run`."
+    "the key drive, `lakehouse status`, `lakehouse run`."
 )
 WITHDRAWN = (
     "Who withdrew after {0} is in this home again: repeat those withdrawals "
@@ -107,7 +107,7 @@ def backup(dest: Path, keep: int | None, anew: bool, lang: str) -> None:
 
     \b
     Example:
-      lakehouse backup /mnt/backup/lakehouse --keep 30
+      lakehouse backup /srv/backup/lakehouse --keep 30
     """
     from dagster_project.lake.home_backup import prune_backups
 
@@ -165,8 +165,8 @@ def restore(src: Path, check: bool, lang: str) -> None:
 
     \b
     Example:
-      lakehouse restore /mnt/backup/lakehouse --check
-      lakehouse --home /srv/lakehouse/restored restore /mnt/backup/lakehouse
+      lakehouse restore /srv/backup/lakehouse --check
+      lakehouse --home /srv/lakehouse/restored restore /srv/backup/lakehouse
     """
     from dagster_project.lake.home_restore import choose_backup, restore_home
 

@@ -440,7 +440,7 @@ def _execute(
         if leave_out
         else None
     )
-    with shown(stage, len(chosen or resolved.asset_layer.executable_asset_keys)):
+    with shown(stage, len(list(chosen or resolved.asset_layer.executable_asset_keys))):
         return resolved.execute_in_process(
             run_id=run_id,
             instance=instance,

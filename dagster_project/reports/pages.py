@@ -18,8 +18,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dagster_project.lake.files import write_whole
-from dagster_project.lake.sharing import FILE, group_of, share_folder
 from dagster_project.lake.reasons import CATALOGUE
+from dagster_project.lake.sharing import FILE, group_of, share_folder
 from dagster_project.lake.vocabulary import VOCABULARY
 from dagster_project.reports import wording
 from dagster_project.reports.figures import NothingToDraw
