@@ -33,10 +33,14 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 def _column(column: Column, key: bool) -> dg.TableColumn:
     facts = ["key"] if key else []
-    facts += [] if column.minimum is None else [f"≥ {column.minimum:g}"]
-    facts += [] if column.maximum is None else [f"≤ {column.maximum:g}"]
-    facts += [] if column.allowed is None else ["one of " + ", ".join(column.allowed)]
-    facts += [] if column.pattern is None else [column.pattern]
+    if column.minimum is not None:
+        facts += [f"≥ {column.minimum:g}"]
+    if column.maximum is not None:
+        facts += [f"≤ {column.maximum:g}"]
+    if column.allowed is not None:
+        facts += ["one of " + ", ".join(column.allowed)]
+    if column.pattern is not None:
+        facts += [column.pattern]
     return dg.TableColumn(
         column.name,
         column.type,
@@ -192,13 +196,9 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> 
 
 
 def _cell(value: object) -> str:
-    return (
-        ""
-        if value is None
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value).replace("|", "\\|")
-    )
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def picture_markdown(png: bytes) -> dg.MarkdownMetadataValue:

@@ -444,7 +444,8 @@ def assemble(
             roster, task.visits, responses, lesions, radiomic_features, habitat_histograms
         )
     )
-    blocks += [] if series is None else [_radiomics_block(series)]
+    if series is not None:
+        blocks += [_radiomics_block(series)]
     made = Dataset(
         task=task,
         columns=tuple(c for columns, _ in blocks for c in columns),

@@ -152,7 +152,8 @@ def _by_column(values: np.ndarray, names: tuple[str, ...], dataset: Dataset) -> 
     for name, value in zip(names, values.T, strict=True):
         column = columns[name]
         where = [("feature", name), ("block", column.block), ("visit", "-".join(column.visits))]
-        where += [("region", name.split("@")[1])] if column.block in {DELTA, RADIOMICS} else []
+        if column.block in {DELTA, RADIOMICS}:
+            where += [("region", name.split("@")[1])]
         for key in where:
             parts[key] = parts.get(key, 0.0) + value[None]
     return parts

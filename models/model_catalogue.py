@@ -33,7 +33,8 @@ def choose_learners(dataset: Dataset, section: Section) -> tuple[list[Learner], 
     candidates: list[Learner] = [*FURTHER, *BASELINES]
     harmonised = harmonised_learners(section)
     refused = refusal(dataset, section) if harmonised else None
-    candidates += [] if refused else harmonised
+    if not refused:
+        candidates += harmonised
     few = dataset.y.size < section["network_patients_minimum"]
     large: list[Learner] = [
         Boosting(blocks=tuple(b for b in Boosting.blocks if b in offered)),
@@ -46,14 +47,12 @@ def choose_learners(dataset: Dataset, section: Section) -> tuple[list[Learner], 
     }
     left_out |= {m.name: refused for m in harmonised if refused}
     chosen = [Remembered(m) for m in candidates if m.name not in left_out]
-    reason = (
-        f"{dataset.y.size} patients, "
-        f"[model].network_patients_minimum is {section['network_patients_minimum']}"
-        if few
-        else None
-        if SERIES in offered
-        else "no lesion has a measured feature"
-    )
+    reason = None if SERIES in offered else "no lesion has a measured feature"
+    if few:
+        reason = (
+            f"{dataset.y.size} patients, "
+            f"[model].network_patients_minimum is {section['network_patients_minimum']}"
+        )
     if reason:
         return [*chosen], left_out | dict.fromkeys((*(m.name for m in large), "fusion"), reason)
     every = chosen + [Remembered(m) for m in large]

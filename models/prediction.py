@@ -119,12 +119,14 @@ def _input_digest(dataset: Dataset, i: int) -> str:
             ]
         ).encode()
     ]
-    content += [dataset.comparisons.take(own).digest] if dataset.comparisons else []
+    if dataset.comparisons:
+        content += [dataset.comparisons.take(own).digest]
     if dataset.series is not None:
         series = dataset.series
         lesions = np.flatnonzero(series.present[i].any(axis=(1, 2)))
         nodes = [(r, f, v) for r in series.regions for v in series.visits for f in series.features]
-        content += [series.words.take(own, len(own)).digest] if series.words else []
+        if series.words:
+            content += [series.words.take(own, len(own)).digest]
         content += [
             repr(nodes).encode(),
             series.values[i][lesions].tobytes(),

@@ -136,7 +136,8 @@ def judge_promotion(
             f"is outside {low} to {high}"
         )
     reasons += _unbeaten(compare_with_references(candidate, trained), level)
-    reasons += [] if champion is None else _against_the_champion(candidate, champion, level)
+    if champion is not None:
+        reasons += _against_the_champion(candidate, champion, level)
     rests_on = judge_attributions(candidate.name, candidate.final.model, checks)
     reasons += [
         f"{v.name} of {network} is {v.verdict}: {v.detail}"

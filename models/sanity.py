@@ -57,13 +57,10 @@ class SanityCheck:
             f"{name} {'none' if value is None else f'{value:.2f}'}"
             for name, value in vars(self).items()
         )
-        found = (
-            "cannot_evaluate"
-            if None in pair
-            else "pass"
-            if all(abs(v) < ALIKE for v in pair if v is not None)
-            else "fail"
-        )
+        changed = all(abs(v) < ALIKE for v in pair if v is not None)
+        found = "pass" if changed else "fail"
+        if None in pair:
+            found = "cannot_evaluate"
         return Verdict(
             "attribution_sanity",
             found,

@@ -201,7 +201,8 @@ def _judged(
         return {**row, **_noted(NOT_DUE, next_look(looked, section), name, row, context)}
     there = find_registered(context.client, name, (alias,))
     nothing = np.full(model.dataset.y.size, np.nan)
-    champion = None if there is None else nothing if context.champion is None else context.champion
+    known = nothing if context.champion is None else context.champion
+    champion = None if there is None else known
     found = judge_promotion(model, context.trained, champion, section, context.checks, look)
     context.client.set_registered_model_tag(name, LOOK, str(look.number))
     entries = _noted(

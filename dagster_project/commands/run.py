@@ -255,10 +255,7 @@ def _run_flow(
     )
     _print_checks(broken, len(checks))
     _print_end(
-        home,
-        failed,
-        GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED,
-        time.monotonic() - began,
+        home, failed, _gate_in_words(opened=opened, closed=bool(gate)), time.monotonic() - began
     )
     return Flow(tuple(failed), opened, gate, broken)
 
@@ -287,6 +284,12 @@ def _print_closed_gate(home: Home) -> None:
 
     with read_lake(home) as lake:
         print_gate(lake, Words("en"))
+
+
+def _gate_in_words(*, opened: bool, closed: bool) -> str:
+    if opened:
+        return GATE_OPEN
+    return GATE_SHUT if closed else GATE_UNJUDGED
 
 
 def _made(result: dg.ExecuteInProcessResult) -> set[str]:

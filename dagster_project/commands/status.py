@@ -430,15 +430,11 @@ def print_gate(lake: Lake, words: Words) -> None:
         "WHERE kind = 'cohort' ORDER BY ALL"
     ).fetchall()
     closed, study = [v[:6] for v in verdicts if v[4] in CLOSING], load_study()
-    held = "closed" if closed else "open"
-    other = any(v[6] != study.digest for v in verdicts)
-    state = (
-        "judged by another protocol: lakehouse run"
-        if other
-        else held
-        if verdicts
-        else "not judged yet"
-    )
+    state = "closed" if closed else "open"
+    if not verdicts:
+        state = "not judged yet"
+    elif any(v[6] != study.digest for v in verdicts):
+        state = "judged by another protocol: lakehouse run"
     CONSOLE.print(f"\n[bold]{words('Gate')}[/bold] {words(state)}")
     for amendment in study.amendments:
         CONSOLE.print(

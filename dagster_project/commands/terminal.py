@@ -26,13 +26,14 @@ def print_table(
     if rows:
         table = Table(*columns, box=None, header_style="dim", pad_edge=False)
         for row in rows:
-            table.add_row(
-                *(
-                    "" if v is None else f"{v:.4g}" if isinstance(v, float) else escape(str(v))
-                    for v in row
-                )
-            )
+            table.add_row(*map(_cell, row))
         CONSOLE.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 UNKNOWN_FOLDERS = (

@@ -415,7 +415,8 @@ def _icc_columns(
         if form == "ICC(2,1)"
         else ["ICC(1,1), since the two readers are not the same for all pairs"]
     )
-    reasons += [f"icc_raw: {raw.reason}"] if raw.reason else []
+    if raw.reason:
+        reasons += [f"icc_raw: {raw.reason}"]
     return columns, reasons + ([f"icc_resolved: {rest.reason}"] if rest.reason else [])
 
 

@@ -241,7 +241,8 @@ def items_of(around: Around, error: ReaderError, sections: Mapping[str, Rules]) 
 def _margin(around: Around, error: ReaderError, recist: Rules) -> Item:
     size, nadir = around.visit["sum_mm"], around.visit["nadir_mm"]
     value = progression_margin(size, nadir, error.value, recist)
-    why = None if value is not None else (NO_REFERENCE if size else NO_SUM)
+    missing = NO_REFERENCE if size else NO_SUM
+    why = missing if value is None else None
     words = f"reader error {100 * error.value:.1f} %, of the {error.source}"
     return Item("margin_of_progression", value, "reader errors", why, text=words)
 
@@ -255,7 +256,8 @@ def _changes(around: Around, limit: float) -> Iterator[Item]:
         "last": _last_sum(around),
     }
     for name, reference in references.items():
-        why = NO_SUM if size is None else None if reference is not None else NO_REFERENCE
+        no_reference = NO_REFERENCE if reference is None else None
+        why = NO_SUM if size is None else no_reference
         change = None if size is None or reference is None else size - reference
         beyond = limit * max(size or 0.0, reference or 0.0)
         yield Item(f"change_from_{name}_mm", change, "mm", why, beyond)
@@ -319,7 +321,8 @@ def _new_lesions(around: Around) -> Iterator[Item]:
     yield Item("new_lesion_sum", now, "mm", None if now is not None else NO_NEW_LESION)
     known = now is not None and before is not None
     change = now - before if known else None
-    why = None if known else (NO_NEW_LESION if now is None else NO_REFERENCE)
+    missing = NO_NEW_LESION if now is None else NO_REFERENCE
+    why = None if known else missing
     yield Item("new_lesion_sum_change", change, "mm", why)
 
 

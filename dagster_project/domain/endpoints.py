@@ -295,5 +295,6 @@ def _reason(
         if "new_therapy" in record.undated
         else "no visit after baseline: no best response"
     )
-    missing += [] if graded else [unseen]
+    if not graded:
+        missing += [unseen]
     return "; ".join(filter(None, [*missing, response_query(graded)])) or None

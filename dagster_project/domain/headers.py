@@ -97,7 +97,7 @@ def text(dataset: Dataset, keyword: str) -> str | None:
         value = dataset.get(keyword)
     except (TypeError, ValueError):
         return None
-    joined = value if isinstance(value, str) else "\\".join(map(str, value)) if value else ""
+    joined = value if isinstance(value, str) else "\\".join(map(str, value or ()))
     return joined.strip(" \0") or None
 
 

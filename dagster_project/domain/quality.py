@@ -442,7 +442,9 @@ def _judge_decided(included: Sequence[Course], task: str, policy: str) -> Verdic
     }[policy]
     decided = [c.decided for c in included if c.decided]
     against = sum(d in forbidden for d in decided)
-    verdict: Decision = "fail" if against else "warn" if decided else "pass"
+    verdict: Decision = "warn" if decided else "pass"
+    if against:
+        verdict = "fail"
     return Verdict(
         "decided_by_task",
         task,

@@ -191,9 +191,9 @@ def _form(values: Floats, patients: Sequence[Patient], form: Form, rules: Rules)
 def _verdict(n: int, reason: str | None, rules: Rules) -> str:
     """Why a figure may not be leant on, by name."""
     named = {NO_SPREAD: "no_variance", IDENTICAL: "identical", NO_ERROR: "no_bounds"}
-    return (
-        named.get(reason, "not_defined") if reason else "too_few" if n < rules.minimum else "given"
-    )
+    if reason:
+        return named.get(reason, "not_defined")
+    return "too_few" if n < rules.minimum else "given"
 
 
 def _in_percent(values: Floats) -> Figure:
@@ -277,7 +277,9 @@ def _kappa_of(graded: Sequence[Row], rules: Rules) -> Figure:
             "chance explains all"
         )
     )
-    verdict = "no_variance" if reason else "too_few" if len(codes) < rules.minimum else "given"
+    verdict = "too_few" if len(codes) < rules.minimum else "given"
+    if reason:
+        verdict = "no_variance"
     return {
         "statistic": "weighted_kappa",
         "n": len(codes),
@@ -334,7 +336,8 @@ def _monitored(pairs: Sequence[Row], arbitrations: pl.DataFrame) -> list[Figure]
 
 def _adjudication_rates(read: Mapping[Patient, Row], cases: Mapping[Patient, Row]) -> list[Figure]:
     scopes = [(site, [p for p in read if p[0] == site]) for site in sorted({p[0] for p in read})]
-    scopes += [("*", list(read))] if read else []
+    if read:
+        scopes += [("*", list(read))]
     return [
         {
             "scope": "cohort" if site == "*" else "site",

@@ -245,14 +245,16 @@ def assess_as_of(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -
 def _standing(register: Sequence[NewLesion], visits: Sequence[Visit], place: int) -> dict[str, str]:
     labels = [new.label for new in register]
     return {
-        new.label: "not unequivocal"
-        if new.certain is None
-        else _HINDSIGHT
-        if new.certain > place
-        else "unequivocal"
+        new.label: _certainty(new, place)
         for new in register
         if new.appeared <= place and not is_gone(new.label, visits, place, labels)
     }
+
+
+def _certainty(new: NewLesion, place: int) -> str:
+    if new.certain is None:
+        return "not unequivocal"
+    return _HINDSIGHT if new.certain > place else "unequivocal"
 
 
 def _assess_visit(

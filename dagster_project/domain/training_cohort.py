@@ -232,7 +232,9 @@ def _free_of_progression(outcome: Row, six_months: int) -> bool | None:
     days, event = outcome["pfs_from_t2_days"], outcome["pfs_from_t2_event"]
     if days is None or event is None:
         return None
-    return True if days >= six_months else False if event else None
+    if days >= six_months:
+        return True
+    return False if event else None
 
 
 def _visits_of(responses: pl.DataFrame) -> dict[Patient, list[Row]]:

@@ -341,6 +341,11 @@ def _one(test: str, rows: Sequence[TrialRow], flags: Flags) -> Any:
     return words[0] if len(words) == 1 else None
 
 
+def _yes_or_nothing(text: str) -> bool | None:
+    """A new lesion as a trial wrote it; KeyError where the word is none that is known."""
+    return _YES[text.upper()] if text else None
+
+
 def _word(test: str, row: TrialRow, flags: Flags) -> Any:
     text = row("RSSTRESC", "RSORRES")
     if row("RSSTAT").upper() == "NOT DONE":
@@ -352,9 +357,7 @@ def _word(test: str, row: TrialRow, flags: Flags) -> Any:
             )
         return None
     try:
-        word = (
-            (_YES[text.upper()] if text else None) if test == "new_lesion" else response_word(text)
-        )
+        word = _yes_or_nothing(text) if test == "new_lesion" else response_word(text)
     except KeyError:
         flags.add("unknown_word", row, "the result is no response: not compared")
         return None

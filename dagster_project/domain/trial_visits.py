@@ -458,13 +458,9 @@ def _state(rows: Sequence[TrialRow], flags: Flags) -> str | None:
             rows[-1],
             "states of one lesion at one visit differ: not evaluated",
         )
-    return (
-        next(iter(words))
-        if len(words) == 1
-        else "not evaluated"
-        if words or measured
-        else _of_identification(rows)
-    )
+    if len(words) == 1:
+        return next(iter(words))
+    return "not evaluated" if words or measured else _of_identification(rows)
 
 
 def _written(row: TrialRow, flags: Flags) -> str:

@@ -89,7 +89,8 @@ def _place(vault: Path, path: Path, scans: Sequence[Scan]) -> dict[str, Any]:
                 placed.setdefault(names[uid], []).append(part.position)
         except MaskError as error:
             reason = str(error)
-        lost += [(part.position, part.label, reason)] if reason else []
+        if reason:
+            lost += [(part.position, part.label, reason)]
     return {"scans": placed, "lost": _whole(lost, len(parts))}
 
 

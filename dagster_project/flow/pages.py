@@ -174,7 +174,8 @@ class HabitatMaps(Mapping[str, "list[HabitatMap]"]):
             ["lesion"], maintain_order=True
         ):
             picture = _kept_map(self._lakehouse, str(lesion), rows.to_dicts())
-            found += [HabitatMap(str(lesion), picture)] if picture else []
+            if picture:
+                found += [HabitatMap(str(lesion), picture)]
         return found
 
 

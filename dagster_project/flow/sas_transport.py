@@ -147,7 +147,8 @@ def _member_starts(data: mmap.mmap) -> list[int]:
     for kind in _MEMBER:
         place = data.find(_HEADER + kind)
         while place >= 0:
-            found += [place] if place % RECORD == 0 else []
+            if place % RECORD == 0:
+                found += [place]
             place = data.find(_HEADER + kind, place + 1)
     return sorted(found)
 

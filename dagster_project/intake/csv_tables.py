@@ -341,13 +341,10 @@ def _row(line: Line, columns: Mapping[int, str], name: str, refusals: list[Refus
     cells = {}
     for position, column in columns.items():
         text = line.cells[position] if position < len(line.cells) else ""
-        fault = (
-            UNCALCULATED
-            if text == NOT_CALCULATED
-            else MERGED
-            if text and position in line.covered and column not in ROW_KEYS
-            else ""
-        )
+        merged = text and position in line.covered and column not in ROW_KEYS
+        fault = MERGED if merged else ""
+        if text == NOT_CALCULATED:
+            fault = UNCALCULATED
         cells[column] = "" if fault else text
         if fault:
             refusals.append(Refusal(f"{name} row {line.number} column {column}", fault))

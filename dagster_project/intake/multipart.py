@@ -46,7 +46,9 @@ def shown_type(kind: str) -> str:
     >>> shown_type("text/html"), shown_type(""), shown_type("application/vnd.hospital+json")
     ('text/html', 'no content type', 'another content type')
     """
-    return kind if kind in KNOWN_TYPES else "another content type" if kind else "no content type"
+    if not kind:
+        return "no content type"
+    return kind if kind in KNOWN_TYPES else "another content type"
 
 
 def first_part(content_type: str, body: bytes, wanted: str) -> bytes:

@@ -257,12 +257,9 @@ def _elements(data: bytes) -> Iterator[_Element]:
         group, element = struct.unpack_from("<HH", data, at)
         vr = data[at + 4 : at + 6].decode("latin-1") if explicit else ""
         long = not explicit or vr in LONG_FORM
-        length = struct.unpack_from(
-            "<I" if long else "<H",
-            data,
-            at + (8 if explicit and long else 4 if not explicit else 6),
-        )[0]
         value = at + (12 if explicit and long else 8)
+        length_format, size = ("<I", 4) if long else ("<H", 2)
+        (length,) = struct.unpack_from(length_format, data, value - size)
         if length == _UNDEFINED or value + length > len(data):
             raise ValueError("not a file of the vault")
         yield _Element(group << 16 | element, vr, at, value, value + length)

@@ -390,7 +390,8 @@ def _without_missing(
         for cell in entry.cells:
             column = next(iter(of_cell(cell, entry).values()), "")
             if not is_missing_code(cell.text, metadata.missing):
-                cells += [] if _is_redcaps(cell, metadata) else [cell]
+                if not _is_redcaps(cell, metadata):
+                    cells += [cell]
             elif column:
                 first.setdefault(cell.names, entry.item(cell, column))
         made.append(entry._replace(cells=cells))

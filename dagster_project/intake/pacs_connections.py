@@ -142,13 +142,9 @@ class Waiting:
         """A peer has connected; where too many wait, the oldest is closed."""
         with self._lock:
             same = [one for one, (of, _) in self._of.items() if of == address]
-            crowd = (
-                same
-                if len(same) >= MOST_WAITING_OF_ONE
-                else [*self._of]
-                if len(self._of) >= MOST_WAITING
-                else []
-            )
+            crowd = [*self._of] if len(self._of) >= MOST_WAITING else []
+            if len(same) >= MOST_WAITING_OF_ONE:
+                crowd = same
             self._of[connection] = (address, time.monotonic())
             self._close(crowd[:1])
 

@@ -298,7 +298,9 @@ def _answers(content_type: str, body: bytes, path: str) -> list[Answer]:
         raise RequestError(
             f"it answered with {shown_type(kind)} in place of {DICOM_JSON}; check url"
         )
-    level = "SERIES" if path.endswith("/series") else "STUDY" if path == "studies" else "IMAGE"
+    level = "STUDY" if path == "studies" else "IMAGE"
+    if path.endswith("/series"):
+        level = "SERIES"
     try:
         rows = json.loads(body)
     except (ValueError, RecursionError):

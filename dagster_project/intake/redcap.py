@@ -283,7 +283,8 @@ def _json_items(data: bytes) -> list[dict[str, str]]:
 
 def _text(value: Any) -> str:
     """JSON can escape half of a character, which no text of ours may hold."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    known = "" if value is None else value
+    text = known if isinstance(known, str) else json.dumps(known)
     return plain(_HALF_CHARACTER.sub("\ufffd", short_text(text)))
 
 
@@ -456,7 +457,9 @@ class _Reading:
                 continue
             box = _is_box(self.sheet.headers[column.position])
             differ = names_differ(column.names, column.forms)
-            reason = CHECKBOX if box else NAMES_DIFFER if differ else UNKNOWN_HEADER
+            reason = NAMES_DIFFER if differ else UNKNOWN_HEADER
+            if box:
+                reason = CHECKBOX
             self.project.refuse(self.sheet.places[column.position], reason)
 
     def _written(self) -> str:
@@ -541,7 +544,9 @@ def _sign(definition: Definition | None, text: str) -> str:
     if definition is None or definition.answers is None or not text:
         return ""
     code, label = whole(text) in definition.answers, text in definition.answers.values()
-    return ("raw" if code else "labels") if code != label else ""
+    if code == label:
+        return ""
+    return "raw" if code else "labels"
 
 
 def _are_figures(texts: Iterable[str]) -> bool:

@@ -1291,13 +1291,7 @@ def _marked(patients: pl.DataFrame, patient: str, mark: str) -> pl.DataFrame:
     gone = patients.filter(pl.col("patient") == patient)
     kept = {"site", "in_case_report", "simulated"}
     row = gone.select(
-        pl.lit(mark).alias(c)
-        if c == "patient"
-        else pl.lit("withdrawn").alias(c)
-        if c == "consent"
-        else pl.col(c)
-        if c in kept
-        else pl.lit(None, dtype).alias(c)
+        pl.col(c) if c in kept else pl.lit(None, dtype).alias(c)
         for c, dtype in patients.schema.items()
-    )
+    ).with_columns(patient=pl.lit(mark), consent=pl.lit("withdrawn"))
     return pl.concat([patients.filter(pl.col("patient") != patient), row.cast(patients.schema)])

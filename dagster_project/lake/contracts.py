@@ -39,11 +39,8 @@ def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list
     if any(n for c, n in zip(asked, broken, strict=True) if c.kind == "unique"):
         rows, *broken = ask(contract_query(table, asked, key=WHOLE_KEY))
     found = [Violation(table.name, c.name, int(n)) for c, n in zip(asked, broken, strict=True)]
-    found += (
-        [Violation(table.name, f"at least {table.minimum_rows} rows", 1)]
-        if rows < table.minimum_rows
-        else []
-    )
+    if rows < table.minimum_rows:
+        found += [Violation(table.name, f"at least {table.minimum_rows} rows", 1)]
     return [v for v in found if v.rows]
 
 

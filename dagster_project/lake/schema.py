@@ -231,10 +231,16 @@ def constraints(table: Table) -> list[Constraint]:
     found = [Constraint("unique", table.key)]
     for c in table.columns:
         one = (c.name,)
-        found += [] if c.nullable else [Constraint("not_null", one)]
-        found += [] if c.minimum is None else [Constraint("minimum", one, c.minimum)]
-        found += [] if c.maximum is None else [Constraint("maximum", one, c.maximum)]
-        found += [] if c.allowed is None else [Constraint("allowed", one, c.allowed)]
-        found += [] if c.pattern is None else [Constraint("pattern", one, c.pattern)]
-        found += [Constraint("finite", one)] if c.type == "double" else []
+        if not c.nullable:
+            found += [Constraint("not_null", one)]
+        if c.minimum is not None:
+            found += [Constraint("minimum", one, c.minimum)]
+        if c.maximum is not None:
+            found += [Constraint("maximum", one, c.maximum)]
+        if c.allowed is not None:
+            found += [Constraint("allowed", one, c.allowed)]
+        if c.pattern is not None:
+            found += [Constraint("pattern", one, c.pattern)]
+        if c.type == "double":
+            found += [Constraint("finite", one)]
     return found

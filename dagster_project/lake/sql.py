@@ -130,17 +130,17 @@ def attach(
     SQLite needs WAL and a busy time-out, or readers and writers shut each other out.
     """
     options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
-    options += (
-        [] if is_remote(data) else ["OVERRIDE_DATA_PATH true"]
-    )  # a home folder may be moved or restored elsewhere
-    options += (
-        ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 20000"]
-        if catalog.startswith("sqlite:")
-        else []
-    )
-    options += ["ENCRYPTED"] if (is_remote(data) if encrypted is None else encrypted) else []
-    options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []
-    options += ["READ_ONLY"] if read_only else []
+    if not is_remote(data):  # a home folder may be moved or restored elsewhere
+        options += ["OVERRIDE_DATA_PATH true"]
+    if catalog.startswith("sqlite:"):
+        options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 20000"]
+    encrypts = is_remote(data) if encrypted is None else encrypted
+    if encrypts:
+        options += ["ENCRYPTED"]
+    if as_of is not None:
+        options += [f"SNAPSHOT_VERSION {int(as_of)}"]
+    if read_only:
+        options += ["READ_ONLY"]
     return f"ATTACH 'ducklake:{catalog}' AS lake ({', '.join(options)})"
 
 
@@ -151,10 +151,10 @@ def create(table: Table) -> list[str]:
     feature over a cohort reads few row groups.
     """
     statements = [duckdb_create(table)]
-    statements += [f'ALTER TABLE "{table.name}" SET PARTITIONED BY (site)'] if table.by_site else []
-    statements += (
-        [f'ALTER TABLE "{table.name}" SET SORTED BY (feature)'] if "feature" in table.names else []
-    )
+    if table.by_site:
+        statements += [f'ALTER TABLE "{table.name}" SET PARTITIONED BY (site)']
+    if "feature" in table.names:
+        statements += [f'ALTER TABLE "{table.name}" SET SORTED BY (feature)']
     return statements + duckdb_comments(table)
 
 

@@ -304,7 +304,8 @@ def _visit(
     baseline_mm: float | None,
 ) -> s.Row:
     is_baseline = visit == BASELINE
-    sum_mm = baseline_mm if is_baseline else response["sum_mm"] if response else None
+    later_mm = response["sum_mm"] if response else None
+    sum_mm = baseline_mm if is_baseline else later_mm
     return {
         "visit": visit,
         "day": day,

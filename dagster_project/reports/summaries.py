@@ -590,8 +590,11 @@ def summarise_gate(verdicts: pl.DataFrame, protocol_digest: str) -> Gate:
     cohort = [r for r in rows if r["kind"] == "cohort"]
     failing = [r for r in cohort if r["verdict"] in CLOSING]
     other = any(r["protocol_digest"] != protocol_digest for r in cohort)
-    held = "open" if cohort else "not_evaluated"
-    state = "other_protocol" if other else "closed" if failing else held
+    state = "open" if cohort else "not_evaluated"
+    if other:
+        state = "other_protocol"
+    elif failing:
+        state = "closed"
     return Gate(state, failing, cohort, [r for r in rows if r["kind"] == "row"])
 
 

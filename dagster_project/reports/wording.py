@@ -188,13 +188,12 @@ def number(value: float | None, digits: int | None = None) -> str:
     """
     if value is None or not math.isfinite(value):
         return ABSENT
-    text = (
-        f"{value:,.{digits}f}"
-        if digits is not None
-        else f"{value:,.0f}"
-        if abs(value) >= 100 or float(value).is_integer()
-        else f"{value:.3g}"
-    )
+    form = ".3g"
+    if digits is not None:
+        form = f",.{digits}f"
+    elif abs(value) >= 100 or float(value).is_integer():
+        form = ",.0f"
+    text = f"{value:{form}}"
     return text.replace("-", "−")
 
 

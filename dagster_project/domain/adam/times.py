@@ -87,11 +87,26 @@ def _of_subject(subject: Subject, sources: Sources, endpoints: Rules) -> Iterato
     )
 
 
+def _criteria_of(time: SurvivalTime) -> str | None:
+    if time.endpoint == "os":
+        return None
+    return IRECIST if time.version == "irecist" else RECIST
+
+
+def _parameter_of_event(time: SurvivalTime) -> str:
+    """PARAMCD of the record of ADRS that an event is taken from."""
+    if time.reason.startswith("death"):
+        return "DEATH"
+    if time.reason == "clinical progression":
+        return "CLINPD"
+    return "IOVR" if time.version == "irecist" else "PD"
+
+
 def _record(subject: Subject, time: SurvivalTime, sources: Sources) -> Row:
     start, end = subject.date(time.start_day), subject.date(time.end_day)
     letter, words = VERSIONS[time.version]
     from_landmark = time.origin not in {"first_cycle", "response"}
-    criteria = None if time.endpoint == "os" else IRECIST if time.version == "irecist" else RECIST
+    criteria = _criteria_of(time)
     name = ENDPOINTS[time.endpoint] + (f" by {criteria}" if criteria else "") + words
     return {
         "PARAMCD": time.endpoint.upper() + letter + ("L" if from_landmark else ""),
@@ -117,19 +132,7 @@ def _source(subject: Subject, time: SurvivalTime, end: dt.date | None, sources: 
     if time.event:
         if time.reason == NEW_THERAPY:
             return {"SRCDOM": "ADSL", "SRCVAR": "NACTDT"}
-        died, clinical = time.reason.startswith("death"), time.reason == "clinical progression"
-        return _in_adrs(
-            subject,
-            "DEATH"
-            if died
-            else "CLINPD"
-            if clinical
-            else "IOVR"
-            if time.version == "irecist"
-            else "PD",
-            end,
-            sources,
-        )
+        return _in_adrs(subject, _parameter_of_event(time), end, sources)
     if time.endpoint == "os":
         return {"SRCDOM": "ADSL", "SRCVAR": "LSTALVDT", "CNSDTDSC": ALIVE}
     if end is not None and (subject.adsl["USUBJID"], overall, end) in sources:

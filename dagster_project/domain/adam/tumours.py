@@ -134,13 +134,9 @@ def _diameter(
     code, name, category = PARAMETERS[role, node]
     if size is None:
         return
-    word = (
-        GONE
-        if not finding.present
-        else TOO_SMALL
-        if finding.diameter_mm is None
-        else _written(size)
-    )
+    word = _written(size) if finding.diameter_mm is not None else TOO_SMALL
+    if not finding.present:
+        word = GONE
     yield {
         **_visit_of(row),
         "PARAMCD": f"{code}{n}",
@@ -172,13 +168,9 @@ def _sums(lesions: Sequence[Row], recist: Rules) -> Iterator[Row]:
     expected = ", ".join(sorted(baseline.targets, key=_natural))
     for name, rows in visits.items():
         later = None not in {start, rows[0]["date"]} and rows[0]["date"] > start
-        total = (
-            baseline.sum_mm
-            if name == BASELINE
-            else measure_targets(_visit(name, rows), baseline, recist).sum_mm
-            if later
-            else None
-        )
+        total = baseline.sum_mm if name == BASELINE else None
+        if later and name != BASELINE:
+            total = measure_targets(_visit(name, rows), baseline, recist).sum_mm
         if baseline.targets and total is not None:
             yield _sum(rows[0], total, expected)
 
