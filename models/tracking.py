@@ -643,10 +643,8 @@ def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedMod
 def aliases_held(tracking_uri: str, task: str, aliases: Sequence[str]) -> dict[str, str]:
     """The alias that each run's version holds now, of several the first; by run."""
     client, name = _client(tracking_uri), _registered_name(task, "model")
-    held = [
-        found for alias in reversed(aliases) if (found := find_registered(client, name, (alias,)))
-    ]
-    return {found.run: found.alias for found in held}
+    held = (find_registered(client, name, (alias,)) for alias in reversed(aliases))
+    return {found.run: found.alias for found in held if found}
 
 
 def _registered_name(task: str, role: str) -> str:

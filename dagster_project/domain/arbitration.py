@@ -150,7 +150,8 @@ def _locked_at(pairs: Sequence[Row], triggers: Sequence[str]) -> dt.datetime | N
 
     A visit that is read after a decision is decided anew where it differs.
     """
-    visits = {words[1] for trigger in triggers if len(words := trigger.split()) > 1}
+    written = [trigger.split() for trigger in triggers]
+    visits = {words[1] for words in written if len(words) > 1}
     return max((p["locked_at"] for p in pairs if p["visit"] in visits or not visits), default=None)
 
 

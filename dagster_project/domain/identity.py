@@ -66,11 +66,9 @@ def propose_identities(
     move
         (4, 4): from coordinates of the earlier scan to those of the later.
     """
+    distances = ((a, b, _distance(a, b, move)) for a in before for b in after)
     near = {
-        (a.label, b.label): d
-        for a in before
-        for b in after
-        if (d := _distance(a, b, move)) <= (a.diameter_mm + b.diameter_mm) / 2
+        (a.label, b.label): d for a, b, d in distances if d <= (a.diameter_mm + b.diameter_mm) / 2
     }
     to: dict[str, list[str]] = defaultdict(list)
     back: dict[str, list[str]] = defaultdict(list)

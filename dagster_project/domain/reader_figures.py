@@ -295,11 +295,8 @@ def _distances(
     pairs: Sequence[Row], distances: Mapping[tuple[str, str], Mapping[str, float]], rules: Rules
 ) -> list[Figure]:
     """The distances of each pair of masks, and their medians over each scope."""
-    known = [
-        {**p, **found}
-        for p in pairs
-        if (found := distances.get((p["mask_digest_a"], p["mask_digest_b"])))
-    ]
+    compared = ((p, distances.get((p["mask_digest_a"], p["mask_digest_b"]))) for p in pairs)
+    known = [{**p, **found} for p, found in compared if found]
     rows = []
     for name in DISTANCES:
         rows += [
@@ -362,11 +359,8 @@ def _disagreement_indices(
             read_by[patient[0], pair[f"reader_{side}"]].append(patient)
     rows = []
     for (site, reader), own in sorted(read_by.items()):
-        against = [
-            p
-            for p in own
-            if (case := cases.get(p)) and case["accepted_reader"] not in {None, reader}
-        ]
+        settled = [p for p in own if p in cases]
+        against = [p for p in settled if cases[p]["accepted_reader"] not in {None, reader}]
         rows.append(
             {
                 "scope": "reader",

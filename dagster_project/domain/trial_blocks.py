@@ -60,11 +60,8 @@ def blocks_of_trial(
 
     `rescanned` says that any later CT lies in the block, one too early to confirm included.
     """
-    died = {
-        subject_of(row): date.toordinal()
-        for row in dm
-        if (date := complete_date(row("DTHDTC", "DTHDT"))) is not None
-    }
+    dates = ((subject_of(row), complete_date(row("DTHDTC", "DTHDT"))) for row in dm)
+    died = {subject: date.toordinal() for subject, date in dates if date is not None}
     rows = [
         row
         for who, course in courses.items()

@@ -178,10 +178,9 @@ def _is_immune(row: TrialRow) -> bool:
 
 
 def _flag_course(who: Who, course: TrialCourse, dm: Sequence[TrialRow], flags: Flags) -> None:
-    died = next(
-        (d for r in dm if subject_of(r) == who[0] and (d := complete_date(r("DTHDTC", "DTHDT")))),
-        None,
-    )
+    own = (row for row in dm if subject_of(row) == who[0])
+    dates = (complete_date(row("DTHDTC", "DTHDT")) for row in own)
+    died = next(filter(None, dates), None)
     for visit in (*((course.baseline,) if course.baseline else ()), *course.later):
         if died is not None and visit.last_date is not None and visit.last_date > died:
             flags.add(

@@ -132,11 +132,8 @@ def build_courses(
     lesions, measured, new = _lesions(tu), _by_who(_placed(tr, flags)), _new_lesions(tu)
     _flag_unmeasured(tu, measured, flags)
     named = any(_BASELINE_NAME.search(visit_name(r)) or r("TRBLFL", "TRLOBXFL") for r in tr)
-    lowest = (
-        None
-        if named
-        else min((v for r in tr if (v := _float(r("VISITNUM"))) is not None), default=None)
-    )
+    numbers = [number for number in (_float(r("VISITNUM")) for r in tr) if number is not None]
+    lowest = None if named else min(numbers, default=None)
     found = {}
     for who, rows in measured.items():
         visits = _visits(
@@ -291,7 +288,7 @@ def _visits(
 
 
 def _trial_visit(key: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> TrialVisit:
-    dates = [d for r in rows if (d := complete_date(date_text(r)))]
+    dates = [*filter(None, (complete_date(date_text(row)) for row in rows))]
     unclear = next((r for r in rows if date_text(r) and complete_date(date_text(r)) is None), None)
     if unclear is not None:
         flags.add(
@@ -299,7 +296,8 @@ def _trial_visit(key: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flag
             unclear,
             "no complete date: the visit stands by its number, and no interval is counted from it",
         )
-    days = [int(n) for r in rows if (n := _float(r("TRDY", "TUDY"))) is not None]
+    numbers = (_float(row("TRDY", "TUDY")) for row in rows)
+    days = [int(n) for n in numbers if n is not None]
     return TrialVisit(
         key,
         visit_name(rows[0]),
@@ -332,11 +330,9 @@ def _facts(label: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -
 
     A role by label is flagged; a lesion without a role is left out.
     """
-    known, grouped = (
-        lesion(label),
-        next((r for row in rows if (r := role_of(row("TRGRPID", "TRCAT", "TRSCAT")))), None),
-    )
-    organ = next((o for row in rows if (o := row("TRLOC"))), None)
+    known, roles = lesion(label), (role_of(row("TRGRPID", "TRCAT", "TRSCAT")) for row in rows)
+    grouped = next(filter(None, roles), None)
+    organ = next(filter(None, (row("TRLOC") for row in rows)), None)
     if known is not None:
         if grouped and known.role and grouped != known.role:
             flags.add(
@@ -449,9 +445,8 @@ def _state(rows: Sequence[TrialRow], flags: Flags) -> str | None:
     """The tumour's state: TUMSTATE, else the word that stands for a diameter."""
     written = [r for r in rows if r("TRTESTCD").upper() == "TUMSTATE"]
     measured = [r for r in rows if r("TRTESTCD").upper() in SIZE_TESTS]
-    words = {_written(r, flags) for r in written} or {
-        s for r in measured if (s := state_of(r("TRSTRESN", "TRSTRESC", "TRORRES")))
-    }
+    states = (state_of(r("TRSTRESN", "TRSTRESC", "TRORRES")) for r in measured)
+    words = {_written(r, flags) for r in written} or {*filter(None, states)}
     if len(words) > 1:
         flags.add(
             "contradictory_rows",

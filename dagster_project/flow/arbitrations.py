@@ -36,11 +36,8 @@ DECISIONS = "decisions"
 
 def arbiter_decisions(lakehouse: Lakehouse) -> pl.DataFrame:
     """The arbiters' decisions of all sites: taken in by intake, or recorded by command."""
-    found = [
-        _typed(rows)
-        for site in lakehouse.home.sites()
-        if (rows := lakehouse.case_report(site, "arbitrations")).height
-    ]
+    delivered = (lakehouse.case_report(site, "arbitrations") for site in lakehouse.home.sites())
+    found = [_typed(rows) for rows in delivered if rows.height]
     held_out = frozenset[str]().union(*map(lakehouse.held_out, lakehouse.home.sites()))
     files = sorted(lakehouse.home.vault.glob(f"*/*/{DECISIONS}/*.json"))
     recorded = [_read(file) for file in files if file.parts[-3] not in held_out]

@@ -259,6 +259,11 @@ def _repeat_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
         {"radiomics": dict(lakehouse.study.section("radiomics"))},
         dict(scans.select("scan", "pixel_digest").iter_rows()),
     )
+    again = (
+        (row, number, scan, labels.place(row, scan, row["reader_label"]))
+        for row in reads.iter_rows(named=True)
+        for number, scan in enumerate(repeats[row["scan"]], start=1)
+    )
     return [
         _task(
             lakehouse,
@@ -266,9 +271,8 @@ def _repeat_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
             settings,
             number,
         )
-        for row in reads.iter_rows(named=True)
-        for number, scan in enumerate(repeats[row["scan"]], start=1)
-        if (place := labels.place(row, scan, row["reader_label"])) in outlined
+        for row, number, scan, place in again
+        if place in outlined
     ]
 
 

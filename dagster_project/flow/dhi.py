@@ -102,7 +102,8 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> StepResult:
         for o in report_progress(outcomes, len(new), "pairs compared", say)
         if o.reason
     ]
-    rows = [dict(r) for t in tasks if (r := read_cached(t.kept)) is not None]
+    results = (read_cached(task.kept) for task in tasks)
+    rows = [dict(result) for result in results if result is not None]
     for site in lakehouse.home.sites():
         lakehouse.refuse(
             site,
@@ -158,7 +159,8 @@ def load_comparisons_as_of(
         for t in _pair_tasks(lakehouse, snapshot)
         if (t.key["from_visit"], t.key["to_visit"]) in pairs
     ]
-    rows = [found for t in tasks if (found := load(t.kept)) is not None]
+    results = (load(task.kept) for task in tasks)
+    rows = [result for result in results if result is not None]
     return raw_dhi(rows, lakehouse.study.section("dhi"))
 
 
@@ -202,10 +204,8 @@ def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
         *([flagged] if flagged else []),
     )
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
-    masks = [
-        mask_file(f, d) if (d := row[name]) else None
-        for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))
-    ]
+    digests = ((earlier, row["mask_digest"]), (later, row["mask_digest_to"]))
+    masks = [mask_file(folder, mask) if mask else None for folder, mask in digests]
     return PairTask(
         key,
         earlier,

@@ -214,7 +214,8 @@ def load_histograms_as_of(
 
     grid, settings = word_grid(lakehouse.study), habitat_settings(lakehouse.study)
     tasks = [t for t in _lesion_tasks(lakehouse, snapshot) if t.mask and t.key["visit"] in visits]
-    found = [(t.key, words) for t in tasks if (words := load(HistogramTask(t.local, grid)))]
+    loaded = ((task.key, load(HistogramTask(task.local, grid))) for task in tasks)
+    found = [(key, counts) for key, counts in loaded if counts]
     columns = ("site", "patient", "visit", "lesion")
     keys = pl.DataFrame(
         [[k[c] for c in columns] for k, _ in found],
@@ -267,9 +268,9 @@ def named_codebook(folder: Path, name: str) -> Codebook | None:
 
     return next(
         (
-            found
-            for file in sorted(folder.glob("habitats-*.json"))
-            if (found := read_codebook(file)).name == name
+            codebook
+            for codebook in map(read_codebook, sorted(folder.glob("habitats-*.json")))
+            if codebook.name == name
         ),
         None,
     )

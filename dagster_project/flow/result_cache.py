@@ -46,8 +46,8 @@ def slices_of(folder: Path) -> list[tuple[str, int, int]]:
 
     Files of the vault are written once under a keyed name and never changed in place.
     """
-    files = sorted(folder.glob("*.dcm"))
-    return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
+    stats = ((file.name, file.stat()) for file in sorted(folder.glob("*.dcm")))
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def contents_of(folder: Path, noted: Mapping[str, str]) -> list[str]:

@@ -251,9 +251,8 @@ def _find(table: str, lines: Sequence[Line]) -> tuple[int, Place | None]:
     """The line of the header: the one with most known columns, the patient number among them."""
     best: tuple[int, Place | None] = (0, None)
     for index, line in enumerate(lines):
-        columns = [
-            meaning.column if (meaning := _meaning(table, cell)) else "" for cell in line.cells
-        ]
+        meanings = (_meaning(table, cell) for cell in line.cells)
+        columns = [meaning.column if meaning else "" for meaning in meanings]
         known = len(set(columns) - {""})
         if "patient_id" in columns and known > best[0]:
             best = known, Place(index, len(columns), columns.index("patient_id"))

@@ -58,11 +58,8 @@ def count_earlier(
         for row in register.images_and_contours()
         if row.key > done and (vault / row.output).is_file()
     ]
-    heads: dict[Hashable, Head] = {
-        row.key: head
-        for row in waiting
-        if row.kind == "CT" and (head := _head(vault / row.output)) is not None
-    }
+    scans = ((row.key, _head(vault / row.output)) for row in waiting if row.kind == "CT")
+    heads: dict[Hashable, Head] = {key: head for key, head in scans if head is not None}
     with register.transaction():
         numbers = count_anew(register, heads, key)
     for start in range(0, len(waiting), OBJECTS_AT_ONCE):

@@ -215,7 +215,7 @@ def options(names: tuple[str, ...], forms: tuple[str, ...] = ()) -> Mapping[str,
     >>> options(("fu_date",)), options(("q12", "Sex"))
     ({'follow_up': 'date'}, {'patients': 'sex'})
     """
-    known = [found for name in names if (found := _options(name, forms))]
+    known = [*filter(None, (_options(name, forms) for name in names))]
     return dict(set.intersection(*({*found.items()} for found in known))) if known else {}
 
 
@@ -235,7 +235,8 @@ def names_differ(names: tuple[str, ...], forms: tuple[str, ...] = ()) -> bool:
 
 
 def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
-    columns = {table: column for table in TABLES if (column := _column(table, item, forms))}
+    named = ((table, _column(table, item, forms)) for table in TABLES)
+    columns = {table: column for table, column in named if column}
     if columns.get("clinical_status") in SHARED and not _is_of_status(item, forms):
         del columns["clinical_status"]
     if set(columns.values()) & (IDENTIFYING | {"patient_id"}):
@@ -270,10 +271,8 @@ def _column(table: str, item: str, forms: tuple[str, ...]) -> str | None:
         if len(p) > 1 and plain.startswith(p)
     )
     texts = [text.replace("_", " ") for text in (plain, *(plain.removeprefix(p) for p in prefixes))]
-    meaning = next(
-        (m for text in texts if (m := header_meaning(table, text) or header_meaning("any", text))),
-        None,
-    )
+    meanings = (header_meaning(table, text) or header_meaning("any", text) for text in texts)
+    meaning = next(filter(None, meanings), None)
     return meaning.column if meaning and header_unit(meaning) is not None else None
 
 

@@ -84,9 +84,15 @@ _IDENTIFYING = (
     "ResponsiblePerson",
 )
 _NAME_TAGS = frozenset(Tag(tag) for tag, entry in DicomDictionary.items() if entry[0] == "PN")
-_DROPPED_SEQUENCES = frozenset(
-    Tag(tag)
-    for keyword in (
+
+
+def _tags_of(keywords: Iterable[str]) -> frozenset[BaseTag]:
+    """The tags of those keywords that the dictionary has."""
+    return frozenset(Tag(tag) for tag in map(tag_for_keyword, keywords) if tag is not None)
+
+
+_DROPPED_SEQUENCES = _tags_of(
+    (
         "OtherPatientIDsSequence",
         "RequestAttributesSequence",
         "ReferencedPatientSequence",
@@ -98,11 +104,8 @@ _DROPPED_SEQUENCES = frozenset(
         "AuthorObserverSequence",
         "IssuerOfPatientIDQualifiersSequence",
     )
-    if (tag := tag_for_keyword(keyword)) is not None
 )
-_IDENTIFYING_TAGS = _NAME_TAGS | frozenset(
-    Tag(tag) for keyword in _IDENTIFYING if (tag := tag_for_keyword(keyword)) is not None
-)
+_IDENTIFYING_TAGS = _NAME_TAGS | _tags_of(_IDENTIFYING)
 _WHO = tuple(Tag(number) for number in (0x00100020, 0x00100021, 0x00100010, 0x00100030))
 _READ_TAGS = _IDENTIFYING_TAGS | _DROPPED_SEQUENCES | {Tag(0x00080005)}
 _KNOWN_AT_MOST = 64
@@ -154,9 +157,8 @@ def read_identity(dataset: Dataset) -> Identity:
     depth of eight.
     """
     tags = sorted(dataset.keys() & _READ_TAGS)
-    said = tuple(
-        (int(tag), raw) for tag in tags if isinstance(raw := dataset.get_item(tag).value, bytes)
-    )
+    items = ((int(tag), dataset.get_item(tag).value) for tag in tags)
+    said = tuple((tag, raw) for tag, raw in items if isinstance(raw, bytes))
     if len(said) == len(tags) and said in _known:
         return _known[said]
     identity = _read_identity(dataset)

@@ -264,11 +264,8 @@ def _entries(state: State) -> Iterator[Entry]:
     """One entry per subject, then one per row of its forms."""
     for subject in state.subjects.below:
         number = _number(subject)
-        facts = [
-            Cell((column,), text)
-            for name, column in _SUBJECT_FACTS.items()
-            if (text := subject.facts.get(name, ""))
-        ]
+        written = ((column, subject.facts.get(n, "")) for n, column in _SUBJECT_FACTS.items())
+        facts = [Cell((column,), text) for column, text in written if text]
         yield Entry(subject.file, subject.row, number, (), "", facts)
         for event in subject.below:
             for form in event.below:

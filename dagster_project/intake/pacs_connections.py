@@ -122,11 +122,8 @@ class Arrivals:
     def stalest(self, associations: Iterable[Any]) -> Any:
         """The association that made no progress for the longest; None where all do."""
         now = time.monotonic()
-        known = [
-            (found.progress, a)
-            for a in associations
-            if (found := self._of.get(a)) and not found.being_taken
-        ]
+        arrivals = ((self._of.get(a), a) for a in associations)
+        known = [(found.progress, a) for found, a in arrivals if found and not found.being_taken]
         stale = [(since, a) for since, a in known if now - since >= STALE_SECONDS]
         return min(stale, key=lambda one: one[0])[1] if stale else None
 

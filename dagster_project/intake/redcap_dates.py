@@ -45,7 +45,7 @@ def date_order(texts: Iterable[str], validation: str) -> Order:
         ),
         None,
     )
-    found = [match for text in texts if (match := _WRITTEN.fullmatch(plain(text)))]
+    found = [*filter(None, (_WRITTEN.fullmatch(plain(text)) for text in texts))]
     if declared is None or not found:
         return Order.YEAR_FIRST
     alone = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -178,13 +178,12 @@ def choose(
     fitting = [d for d in dictionaries if d.explains(headers, forms)]
     if not fitting:
         return None, ()
-    differing = [
-        d
-        for d in fitting[1:]
-        if any(
-            fitting[0].meaning().get(name) != meaning
-            for name, meaning in d.meaning().items()
-            if name in {h.lower() for h in headers}
-        )
-    ]
+    first, names = fitting[0].meaning(), {header.lower() for header in headers}
+    differing = [d for d in fitting[1:] if _differ(first, d.meaning(), names)]
     return (None, (fitting[0], *differing)) if differing else (fitting[0], ())
+
+
+def _differ(
+    first: Mapping[str, object], other: Mapping[str, object], names: Collection[str]
+) -> bool:
+    return any(first.get(n) != meaning for n, meaning in other.items() if n in names)

@@ -351,9 +351,8 @@ class _Run:
             copy = self.incoming / str(row.incoming)
             if copy.exists() and not _is_whole(copy, row.output_digest):
                 copy.unlink()
-        leaving = [
-            file for output in self.register.leaving() if (file := self.vault / output).is_file()
-        ]
+        outputs = (self.vault / output for output in self.register.leaving())
+        leaving = [file for file in outputs if file.is_file()]
         self.manifest.append({"event": "retracted", "output": _digest(file)} for file in leaving)
         self.manifest.append(
             {"event": "recovered", "output": row.output_digest}
@@ -593,9 +592,8 @@ class _Run:
             # the copy of a duplicate, or of what was refused when it met what is there
             if outcome.incoming:
                 (self.incoming / outcome.incoming).unlink(missing_ok=True)
-        self.files.update(
-            {key: row for _, key, _ in part if (row := self.register.file(key)) is not None}
-        )
+        rows = {key: self.register.file(key) for _, key, _ in part}
+        self.files.update({key: row for key, row in rows.items() if row is not None})
         self._count(placed, batch, part)
 
     def _count(self, placed: Placed, batch: Batch, part: Sequence[ToRead]) -> None:
@@ -758,9 +756,8 @@ class _Run:
 
         They are read again from one file each, as every file is read.
         """
-        files = {
-            key: patient for patient in sorted(patients) if (key := self.register.file_of(patient))
-        }
+        keys = ((self.register.file_of(patient), patient) for patient in sorted(patients))
+        files = {key: patient for key, patient in keys if key}
         found = [
             (
                 files[key],

@@ -103,14 +103,8 @@ def _fault(
     lake: Lake, file: DataFile, noted: Mapping[str, Facts], *, remote: bool, every_byte: bool
 ) -> str | None:
     parts = () if remote else file.parts
-    fault = next(
-        (
-            what
-            for path, size in parts
-            if (what := _part_fault(path, size, noted, every_byte=every_byte))
-        ),
-        None,
-    )
+    faults = (_part_fault(path, size, noted, every_byte=every_byte) for path, size in parts)
+    fault = next(filter(None, faults), None)
     unknown = remote or any(path.name not in noted for path, _ in file.parts)
     return fault or (_reading_fault(lake, file) if unknown else None)
 

@@ -258,9 +258,9 @@ def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | 
         database,
         manifest,
         {
-            t.name: frozenset(found) if by_site(t) else None
+            t.name: frozenset(differing[t.name]) if by_site(t) else None
             for t in PUBLISHED
-            if (found := differing.get(t.name))
+            if differing.get(t.name)
         },
     )
 

@@ -107,11 +107,8 @@ def measure_repeats(settings: Mapping[str, Any]) -> Repeats:
             scan_lesion(lesion, repeat, reader=reader, reader_mm=READER_MM)
             for repeat, reader in ((0, 1), (1, 1), (2, 1), (0, 2))
         ]
-        prepared = [
-            prepare_visit(visit, settings)
-            for s in scans
-            if (visit := crop_visit(s.image, s.mask)) is not None
-        ]
+        visits = (crop_visit(s.image, s.mask) for s in scans)
+        prepared = [prepare_visit(visit, settings) for visit in visits if visit is not None]
         n = min(p.count for p in prepared)
         if n >= settings["minimum_voxels"]:
             rows.append([texture_values(keep_deepest(p, n), names, settings) for p in prepared])

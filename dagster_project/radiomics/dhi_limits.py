@@ -48,11 +48,8 @@ class Comparisons:
 
 def raw_dhi(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Comparisons:
     """The comparisons of a cohort, as `compare_lesion` gave them, that have a DHI."""
-    known = [
-        (row, units)
-        for row in rows
-        if row["reason"] is None and (units := units_of(row)) is not None
-    ]
+    compared = ((row, units_of(row)) for row in rows if row["reason"] is None)
+    known = [(row, units) for row, units in compared if units is not None]
     ratios = [
         np.stack(
             [held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1

@@ -228,14 +228,10 @@ def summarise_disclosure(disclosure: pl.DataFrame) -> list[Row]:
     forms: dict[str, dict[str, Row]] = {}
     for row in disclosure.to_dicts():
         forms.setdefault(row["variables"], {})[row["form"]] = row
-    rows = [
-        {
-            "variables": names.split("+"),
-            "n": of["lake"]["n_patients"],
-            **{form: {f: row[f] for f in figures} for form, row in of.items()},
-        }
-        for names, of in forms.items()
-    ]
+    rows: list[Row] = []
+    for names, of in forms.items():
+        shown = {form: {f: row[f] for f in figures} for form, row in of.items()}
+        rows.append({"variables": names.split("+"), "n": of["lake"]["n_patients"], **shown})
     return sorted(rows, key=lambda r: (len(r["variables"]), r["variables"]))
 
 
