@@ -34,7 +34,7 @@ ONE_KIND = ("ConvolutionKernel", "KVP", "PatientPosition")
 """What one reconstruction has one value of; a slice that lacks it has that of the others."""
 
 OF_AN_ACQUISITION = ("AcquisitionNumber", "ImageType", "SliceThickness", "ContrastBolusAgent")
-"""What may change where one table step ends and the next begins, and tells acquisitions apart."""
+"""What may change between two table steps; acquisitions are distinguished by it."""
 
 EXPOSURE = ("XRayTubeCurrent", "Exposure", "ExposureTime", "CTDIvol")
 """Modulated from slice to slice; two acquisitions show where it alternates."""
@@ -75,7 +75,7 @@ def choose_volume(slices: Sequence[Slice], normal: Floats) -> Chosen:
     1. Of slices at one position with the same pixels the first by acquisition and instance number
        is used.
     2. Slices that differ in `ONE_KIND` or `OF_AN_ACQUISITION` are of different acquisitions. Where
-       these say nothing but one position has different images, or positions alternate between two
+       these do not differ but one position has different images, or positions alternate between two
        runs of instance numbers, a run is an acquisition; refused where no run is whole.
     3. Acquisitions that follow each other along the normal, or fill each other's holes, are one
        volume. Of those that lie within each other the larger is used whole, then the first;
@@ -210,7 +210,7 @@ def _parts(group: list[Slice], normal: Floats) -> list[list[Slice]]:
 def _told_by_runs(acquired: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
     """Runs of slices of which several lie at one position; one run has a slice at each of them.
 
-    Otherwise numbers do not tell which slices were acquired together.
+    Otherwise numbers do not show which slices were acquired together.
     """
     runs = _runs(acquired, normal)
     heights = np.sort(_heights(acquired, normal))
@@ -302,8 +302,8 @@ def _refuse_mixture(volume: Sequence[Slice]) -> None:
         if len(set(_values(volume, keyword))) > 1:
             raise SeriesError(MIXED.format(element_name(keyword)))
     for keyword in EXPOSURE:
-        told = {raw_value(s.dataset, keyword) for s in volume}
-        if len(told) > 1 and _alternates([number(s.dataset, keyword) for s in volume]):
+        values = {raw_value(s.dataset, keyword) for s in volume}
+        if len(values) > 1 and _alternates([number(s.dataset, keyword) for s in volume]):
             raise SeriesError(ALTERNATES.format(element_name(keyword)))
     if _alternates([_noise_level(s) for s in volume]):
         raise SeriesError(ALTERNATES.format(NOISE))

@@ -85,15 +85,15 @@ def artifact_figures(
 ) -> dict[str, Any]:
     """The artifact columns of `scans`.
 
-    1. Metal: volume of the connected voxels of at least `metal_hu`; the flag asks for streaks too.
+    1. Metal: volume of the connected voxels of at least `metal_hu`; the flag needs streaks too.
     2. Motion: largest displacement of the body's outline between neighbouring slices.
     3. Truncation: the body meets the edge of the field of view.
     4. Rescale: air is not near -1000 HU. Where a scan shows no air, NULL.
     5. Noise: standard deviation in homogeneous soft tissue (photon starvation).
     6. Chest: share of the body that is lung.
 
-    It does not look for double edges at diaphragm and heart: on still images they cannot be told
-    from anatomy.
+    It does not look for double edges at diaphragm and heart: on still images they cannot be
+    distinguished from anatomy.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def derive_irecist_blocks(
 
     1. blocks by `find_blocks`, as of the patient's day; where the clock has none, as of the last
        day of which anything is known
-    2. a reader's blocks only where as many readers as the protocol asks for have read the patient
+    2. a reader's blocks only where as many readers as the protocol requires have read the patient
     3. `readers_agree`: each of these readers has a block of the same visit with the same outcome
     4. days from the first cycle; NULL, with the reason, where that has no date
 

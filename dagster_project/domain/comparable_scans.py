@@ -25,7 +25,7 @@ THICK_SLICES = (
 
 
 def why_not_comparable(earlier: Row, later: Row, slice_maximum_mm: float) -> str | None:
-    """The first reason against comparing texture; None where nothing known stands against it.
+    """The first reason against comparing texture; None where nothing known argues against it.
 
     1. Both kernels are known and differ.
     2. Both makers are known and differ: their kernels have no common names, and one of them may be

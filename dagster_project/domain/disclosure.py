@@ -28,7 +28,7 @@ SMALL = 5
 def derive_disclosure(patients: pl.DataFrame, published: Minimisation) -> pl.DataFrame:
     """DISCLOSURE: for each set of columns, the classes of patients with the same values.
 
-    1. A missing value is a value of its own: who lacks it stands out by that (sdcMicro lets it
+    1. A missing value is a value of its own: who lacks it is recognisable by that (sdcMicro lets it
        match every other one).
     2. k is the size of the smallest class; who is alone in a class is unique.
     3. Each set is counted on the values of the lake, and on those that are published.

@@ -101,7 +101,7 @@ def measure(finding: Finding, rules: Rules) -> float | None:
 
 
 def parents(label: str, known: Iterable[str]) -> tuple[str, ...]:
-    """Known lesions that a label stands for.
+    """Known lesions that a label denotes.
 
     1. the label itself
     2. the parts of a merged mass, written `L1+L2`, `L1/L2`, `L1&L2` or `L1,L2`: its diameter counts

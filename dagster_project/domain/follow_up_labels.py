@@ -38,7 +38,7 @@ def question_labels(
     """Reads at a follow-up visit whose label cannot be as meant, each with the question.
 
     1. Readers without a read at the baseline visit are left out: nothing is known to compare with.
-    2. A target or non-target that stands for no lesion of the baseline: `NOT_AT_BASELINE`.
+    2. A target or non-target that denotes no lesion of the baseline: `NOT_AT_BASELINE`.
     3. A single fragment of a lesion, without another fragment or the lesion itself: `ONLY_PART`.
     4. A lesion of the baseline with another role than there: `OTHER_ROLE`.
     5. A lesion of the baseline that is a node at one of the two visits alone: `NODE_ONCE`.

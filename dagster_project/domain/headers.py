@@ -46,7 +46,7 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def raw_value(dataset: Dataset, keyword: str) -> str | None:
-    """An element's text as it stands in the file, without padding and without parsing, or None."""
+    """An element's text as written in the file, without padding and without parsing, or None."""
     element = dataset.get_item(_tag(keyword))
     value = None if element is None else element.value
     if isinstance(value, bytes):
@@ -192,5 +192,5 @@ def _axial_original(dataset: Dataset) -> bool | None:
 
 
 def _lossy(datasets: Sequence[Dataset]) -> bool | None:
-    told = {raw_value(d, "LossyImageCompression") for d in datasets} - {None}
-    return "01" in told if told else None
+    values = {raw_value(d, "LossyImageCompression") for d in datasets} - {None}
+    return "01" in values if values else None

@@ -40,7 +40,7 @@ class HounsfieldError(ValueError):
 
 
 def is_hounsfield(rescale_type: str | None) -> bool:
-    """Whether (0028,1054) RescaleType, as written, stands for HU; of CT, a missing one does."""
+    """Whether (0028,1054) RescaleType, as written, means HU; of CT, a missing one does."""
     return (rescale_type or "").strip(" \0").upper() in {"", "HU"}
 
 

@@ -86,11 +86,11 @@ def propose_identities(
         for b, of in sorted(back.items())
         if len(of) > 1 and not (set(of) & now) - {b}
     ]
-    told = {b for p in splits for b in p.to_lesions} | {p.to_lesions[0] for p in merges}
+    reported = {b for p in splits for b in p.to_lesions} | {p.to_lesions[0] for p in merges}
     swapped = [
         Proposal("label_swapped", (of[0],), (b,), near[of[0], b])
         for b, of in sorted(back.items())
-        if b not in told and of[0] != b
+        if b not in reported and of[0] != b
     ]
     alone = [Proposal("new", (), (b,), None) for b in sorted(now - old - set(back))]
     gone = [Proposal("vanished", (a,), (), None) for a in sorted(old - now - set(to))]

@@ -384,12 +384,12 @@ def _nontargets_grew(block: Block, now: Evidence, edge: float) -> bool:
 
 
 def _left_of(block: Block, now: Evidence) -> set[str]:
-    stands = {
+    persists = {
         "T": now.recist.target == "PD",
         "NT": now.recist.nontarget == "PD",
         "NL": bool(now.new.there),
     }
-    return {category for category in block.categories if stands[category]}
+    return {category for category in block.categories if persists[category]}
 
 
 def is_better(block: Block, now: Evidence, irecist: Rules) -> bool:

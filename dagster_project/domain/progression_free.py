@@ -200,7 +200,7 @@ def landmark(survival: Survival, landmark_day: int | None) -> Survival | None:
     2. event up to the landmark's day, or censored before it: None
     3. else the days beyond it
 
-    It is there because the study asks for images at T0, T1 and T2: nobody in it can die before T2,
+    It is there because the study requires images at T0, T1 and T2: nobody in it can die before T2,
     so that survival from day 0 is too long.
     """
     if landmark_day is None:

@@ -524,7 +524,7 @@ def _unjudged(
 
 
 def _is_numbered(target: re.Pattern[str], label: str) -> bool:
-    """Whether a label is a word and a number that match without what stands between them: `L 1`."""
+    """Whether a label is a word and a number that match without what is between them: `L 1`."""
     plain = normal_label(label)
     return bool(re.fullmatch(r"[a-z]+\d+(-\d+)?", plain) and target.match(plain))
 
@@ -596,12 +596,12 @@ def _one_series_a_visit(
 
 
 def reader_artifact_flags(lesions: pl.DataFrame, scans: pl.DataFrame) -> pl.DataFrame:
-    """Site, scan and reader_artifact_flag: what the readers noted about artifacts.
+    """Site, scan and reader_artifact_flag: the readers' notes on artifacts.
 
     True where any reader flagged the scan, False where readers only denied it; a row by visit date
-    is about every series of that day. Scans about which nobody said anything are left out.
+    is about every series of that day. Scans that no reader judged are left out.
     """
-    said: dict[tuple[str, str], bool] = {}
+    flags: dict[tuple[str, str], bool] = {}
     names = ("series_instance_uid", "scan_date")
     for row in (r for r in lesions.iter_rows(named=True) if r["artifact"] is not None):
         by_series = row["series_instance_uid"] is not None
@@ -611,12 +611,12 @@ def reader_artifact_flags(lesions: pl.DataFrame, scans: pl.DataFrame) -> pl.Data
             row["series_instance_uid"] if by_series else row["visit_date"],
         )
         for scan in filter(same, scans.iter_rows(named=True)):
-            said[scan["site"], scan["scan"]] = (
-                said.get((scan["site"], scan["scan"]), False) or row["artifact"]
+            flags[scan["site"], scan["scan"]] = (
+                flags.get((scan["site"], scan["scan"]), False) or row["artifact"]
             )
     rows = [
         {"site": site, "scan": scan, "reader_artifact_flag": flag}
-        for (site, scan), flag in sorted(said.items())
+        for (site, scan), flag in sorted(flags.items())
     ]
     return pl.DataFrame(
         rows,

@@ -10,7 +10,7 @@ import polars as pl
 from dagster_project.domain.labels import labels_of_outlines
 
 SAME_SETTINGS = ("kernel", "contrast", "kvp", "manufacturer_model_name")
-"""What a repeat must share with the scan it repeats, as far as both tell it."""
+"""What a repeat must share with the scan it repeats, as far as both state it."""
 
 SAME_MM = 0.01
 """Slices this much alike are equally thick."""
@@ -28,7 +28,7 @@ def find_repeats(timepoints: pl.DataFrame, scans: pl.DataFrame) -> list[tuple[Sc
     2. Its FrameOfReferenceUID is another, both being known: the patient lay down anew. Series that
        share it are one acquisition reconstructed twice, or follow each other without the patient
        having moved: no test of repeatability.
-    3. Nominal thickness, kernel, contrast, tube voltage and model are the same as far as both tell
+    3. Nominal thickness, kernel, contrast, tube voltage and model are the same as far as both state
        them: else they are compared too.
 
     It does not know how long the patient was off the table; the site's record does.

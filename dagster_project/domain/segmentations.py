@@ -56,7 +56,7 @@ A mask read in the wrong order has about 2.7 times the edges that it has in the 
 """
 
 FEWEST_EDGES = 200
-"""Below it nothing is said: a few short rows may be of any shape."""
+"""Below it the shape is not judged: a few short rows may have any."""
 
 SAME_THICKNESS_MM = 1e-3
 """Largest difference between two statements of one thickness."""

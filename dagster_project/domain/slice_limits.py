@@ -17,10 +17,10 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
     "gap": ("n_missing_slices",),
     "duplicate": ("n_duplicate_slices",),
 }
-"""What can be wrong with the slices of a scan, and the columns that tell."""
+"""What can be wrong with the slices of a scan, and the columns that show it."""
 
 UNKNOWN = "unknown"
-"""A column that tells is NULL."""
+"""A column that would show it is NULL."""
 
 COLUMNS = tuple(column for columns in FAULTS.values() for column in columns)
 

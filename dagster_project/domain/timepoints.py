@@ -25,7 +25,7 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "contrast": ("contrast",),
     "kvp": ("kvp",),
 }
-"""What `changed_since_t0` compares, and the columns of `scans` that tell it."""
+"""What `changed_since_t0` compares, and the columns of `scans` that state it."""
 
 
 AFTER_DEATH = (

@@ -109,7 +109,7 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Recorded:
     """The trial's record of one visit under one set of criteria; its first row gives the place."""
 
     row: TrialRow
@@ -142,7 +142,7 @@ def grade_trial(
     flags = Flags()
     tu, tr, rs = separate_visits(flags, tu, _with_evaluator(tr, rs), rs)
     courses = build_courses(tu, tr, flags)
-    said, immune = (
+    recorded, immune = (
         _recorded([r for r in rs if _is_immune(r) is kind], flags) for kind in (False, True)
     )
     for who, course in courses.items():
@@ -152,8 +152,8 @@ def grade_trial(
         for who, course in courses.items()
         for row in _grade_course(who, course, recist, irecist, flags)
     ]
-    _flag_contradictions(said, immune, flags)
-    visits, flagged = _laid_out(rows, said, immune, flags)
+    _flag_contradictions(recorded, immune, flags)
+    visits, flagged = _laid_out(rows, recorded, immune, flags)
     return Graded(visits, flagged, blocks_of_trial(courses, dm, recist, irecist))
 
 
@@ -309,14 +309,14 @@ def _flag_sum(visit: TrialVisit, found: Assessment, flags: Flags) -> None:
                 )
 
 
-def _recorded(rows: Sequence[TrialRow], flags: Flags) -> dict[Key, _Said]:
+def _recorded(rows: Sequence[TrialRow], flags: Flags) -> dict[Key, _Recorded]:
     """The trial's records by subject, evaluator and visit; contradictory rows give none."""
     by_key: dict[Key, dict[str, list[TrialRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if (test := TESTS.get(row("RSTESTCD").upper())) is not None:
             by_key[subject_of(row), evaluator_of(row), visit_key(row)][test].append(row)
     return {
-        key: _Said(
+        key: _Recorded(
             (tests.get("overall") or next(iter(tests.values())))[0],
             {test: _one(test, own, flags) for test, own in tests.items()},
         )
@@ -371,9 +371,9 @@ def _word(test: str, row: TrialRow, flags: Flags) -> Any:
 
 
 def _flag_contradictions(
-    said: Mapping[Key, _Said], immune: Mapping[Key, _Said], flags: Flags
+    recorded: Mapping[Key, _Recorded], immune: Mapping[Key, _Recorded], flags: Flags
 ) -> None:
-    for found in said.values():
+    for found in recorded.values():
         target, nontarget, new, overall = (
             found.words.get(name) for name in ("target", "nontarget", "new_lesion", "overall")
         )
@@ -388,7 +388,7 @@ def _flag_contradictions(
                 found.row,
                 "the recorded components do not give the recorded overall response",
             )
-    courses: dict[Who, list[_Said]] = defaultdict(list)
+    courses: dict[Who, list[_Recorded]] = defaultdict(list)
     for (subject, evaluator, _), found in sorted(
         immune.items(), key=lambda item: _order(item[1].row)
     ):
@@ -406,7 +406,7 @@ def _order(row: TrialRow) -> tuple[float, str]:
         return float("inf"), date_text(row)
 
 
-def _as_recorded(found: _Said) -> Recorded:
+def _as_recorded(found: _Recorded) -> Recorded:
     date = complete_date(date_text(found.row))
     words = found.words
     return Recorded(
@@ -421,18 +421,18 @@ def _as_recorded(found: _Said) -> Recorded:
 
 def _laid_out(
     rows: Sequence[dict[str, Any]],
-    said: Mapping[Key, _Said],
-    immune: Mapping[Key, _Said],
+    recorded: Mapping[Key, _Recorded],
+    immune: Mapping[Key, _Recorded],
     flags: Flags,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     graded = {row["key"]: row for row in rows}
-    for key, found in (*said.items(), *immune.items()):
+    for key, found in (*recorded.items(), *immune.items()):
         graded.setdefault(key, _without_measurements(key, found))
     about: dict[Key, list[str]] = defaultdict(list)
     for flag in flags.found:
         about[flag.subject, flag.evaluator, flag.visit_key].append(f"{flag.rule} ({flag.place})")
     laid = [
-        _compared(row, said.get(key), immune.get(key)) | {"flags": about[key]}
+        _compared(row, recorded.get(key), immune.get(key)) | {"flags": about[key]}
         for key, row in graded.items()
     ]
     visits = pl.DataFrame(
@@ -445,7 +445,7 @@ def _laid_out(
     return visits.sort(*in_order, nulls_last=True, maintain_order=True), flagged
 
 
-def _without_measurements(key: Key, found: _Said) -> dict[str, Any]:
+def _without_measurements(key: Key, found: _Recorded) -> dict[str, Any]:
     date = complete_date(date_text(found.row))
     number = _order(found.row)[0]
     why = "no measurement by this evaluator at a visit after baseline"
@@ -461,9 +461,11 @@ def _without_measurements(key: Key, found: _Said) -> dict[str, Any]:
     }
 
 
-def _compared(row: Mapping[str, Any], said: _Said | None, immune: _Said | None) -> dict[str, Any]:
+def _compared(
+    row: Mapping[str, Any], recorded: _Recorded | None, immune: _Recorded | None
+) -> dict[str, Any]:
     """The row with what was recorded, and where it differs from what the rules give."""
-    words, immune_words = (dict(s.words) if s else {} for s in (said, immune))
+    words, immune_words = (dict(s.words) if s else {} for s in (recorded, immune))
     pairs = {
         "target": (words.get("target"), row.get("target_response")),
         "nontarget": (words.get("nontarget"), row.get("nontarget_response")),

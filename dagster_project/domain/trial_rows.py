@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MISSING = frozenset({"", "NA", "N/A", "NULL", "NONE", "NAN", ".", "UNKNOWN"})
-"""Cells that say nothing, in capitals."""
+"""Cells that count as empty, in capitals."""
 
 UNITS = {
     "MM": 1.0,
@@ -101,7 +101,7 @@ class TrialRow:
 
     @property
     def place(self) -> str:
-        """Where it stands: `tr.csv row 7`."""
+        """Its place: `tr.csv row 7`."""
         return f"{self.file} row {self.number}"
 
     def __call__(self, *names: str) -> str:
@@ -249,7 +249,7 @@ def state_of(text: str) -> str | None:
 
 
 def response_word(text: str) -> str | None:
-    """A response in this project's words; an i-response without its i. None where nothing was said.
+    """A response in this project's words; an i-response without its i. None for an empty cell.
 
     Raises
     ------

@@ -442,7 +442,7 @@ def _agreed(sizes: Sequence[Size], rows: Sequence[TrialRow], flags: Flags) -> Si
 
 
 def _state(rows: Sequence[TrialRow], flags: Flags) -> str | None:
-    """The tumour's state: TUMSTATE, else the word that stands for a diameter."""
+    """The tumour's state: TUMSTATE, else the word in place of a diameter."""
     written = [r for r in rows if r("TRTESTCD").upper() == "TUMSTATE"]
     measured = [r for r in rows if r("TRTESTCD").upper() in SIZE_TESTS]
     states = (state_of(r("TRSTRESN", "TRSTRESC", "TRORRES")) for r in measured)

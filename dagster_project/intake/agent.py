@@ -34,7 +34,7 @@ SECONDS_TO_LISTEN = 30.0
 """How long an agent may take to start."""
 
 HOURS = 12.0
-"""An agent forgets the keys after so long, unless it is told otherwise."""
+"""An agent forgets the keys after so long, unless another time is given."""
 
 LOCKED = (
     "intake is locked: no key agent holds the keys of this home; "
@@ -69,12 +69,12 @@ def _peer(connection: socket.socket) -> int:
 
 
 def _as_bytes(keys: Keys) -> bytes:
-    said = asdict(keys)
+    content = asdict(keys)
     return (
         json.dumps(
             {
-                **said,
-                **{name: said[name].hex() for name in _BYTES},
+                **content,
+                **{name: content[name].hex() for name in _BYTES},
                 "steps": [step.hex() for step in keys.steps],
             }
         ).encode()
@@ -83,12 +83,12 @@ def _as_bytes(keys: Keys) -> bytes:
 
 
 def _as_keys(answer: bytes) -> Keys:
-    said: dict[str, Any] = json.loads(answer)
+    content: dict[str, Any] = json.loads(answer)
     return Keys(
         **{
-            **said,
-            **{name: bytes.fromhex(said[name]) for name in _BYTES},
-            "steps": tuple(map(bytes.fromhex, said["steps"])),
+            **content,
+            **{name: bytes.fromhex(content[name]) for name in _BYTES},
+            "steps": tuple(map(bytes.fromhex, content["steps"])),
         }
     )
 

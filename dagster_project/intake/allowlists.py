@@ -50,7 +50,7 @@ class Allowlist:
 
     A file without a `required` element is refused; so is one with a `vital` element that is there
     and not plausible, since leaving it out would silently change what is measured. A `type_2`
-    element stands without a value where its own does not stay.
+    element is written without a value where its own does not stay.
     """
 
     sop_class: str
@@ -99,7 +99,7 @@ def _allowlist(raw: dict[str, Any]) -> Allowlist:
 
 
 def _rules(raw: Mapping[str, dict[str, list[str]]], section: str) -> tuple[Rule, ...]:
-    rules = (_rule(raw, keyword, *said) for keyword, said in raw[section].items())
+    rules = (_rule(raw, keyword, *parts) for keyword, parts in raw[section].items())
     return tuple(sorted(rules, key=lambda rule: rule.tag))
 
 

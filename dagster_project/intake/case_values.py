@@ -236,7 +236,7 @@ class Figure(NamedTuple):
 
 
 def parse_figure(text: str) -> Figure:
-    """A number with what stands before and behind it; a word behind it that is no unit is a fault.
+    """A number with the text before and behind it; a word behind it that is no unit is a fault.
 
     >>> parse_figure("≥50 %"), parse_figure("3,45 cm")
     (Figure(sign='≥', number=50.0, unit='percent'), Figure(sign='', number=3.45, unit='cm'))
@@ -543,7 +543,7 @@ def parse_line(text: str) -> int:
 
 
 def parse_drugs(text: str) -> Parsed:
-    """Generic names joined by +; what is not in the drug dictionary is left out and said so."""
+    """Generic names joined by +; what is not in the drug dictionary is left out and reported."""
     drugs = find_drugs(text)
     if drugs.denied:
         raise ValueFault(

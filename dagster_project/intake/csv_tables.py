@@ -32,7 +32,7 @@ from dagster_project.lake.vocabulary import (
 )
 
 WORKBOOKS = (".xlsx", ".xlsm")
-"""Endings of workbooks; each stands for the CSV file of the same name, or beside it."""
+"""Endings of workbooks, which take the place of the CSV file of that name or lie beside it."""
 
 ROW_KEYS = frozenset({"patient_id", "visit_date"})
 """Columns in which a merged cell holds for each row that it covers; in others it is refused."""
@@ -89,7 +89,7 @@ class CsvTable:
         return self._evidence[column]
 
     def item(self, row: CsvRow, column: str = "") -> str:
-        """Where something stands: `clinical/patients.csv row 7 column birth_date`."""
+        """The place of something: `clinical/patients.csv row 7 column birth_date`."""
         return f"{self.name} row {row.number}" + (f" column {column}" if column else "")
 
 

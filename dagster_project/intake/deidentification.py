@@ -167,11 +167,11 @@ def _allowlist(dataset: Dataset) -> Allowlist:
     allowlist = load_allowlists().get(sop_class)
     if allowlist is None:
         known = UID_dictionary.get(sop_class)
-        said = known[0] if known else "missing or unknown"
+        kind = known[0] if known else "missing or unknown"
         way_out = WAYS_OUT.get(
             sop_class, "send CT Image Storage, RT Structure Set Storage or Segmentation Storage"
         )
-        raise RefusedError(f"SOP class is not taken in ({said}); {way_out}")
+        raise RefusedError(f"SOP class is not taken in ({kind}); {way_out}")
     return allowlist
 
 

@@ -93,7 +93,7 @@ def _called(files: list[Path], kind: str) -> dict[str, Path]:
 def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
     """A table of the case report from the CSV file, workbooks, and files of study databases.
 
-    What a whole file is refused for is told once, with the patients.
+    What a whole file is refused for is reported once, with the patients.
     """
     found: list[CsvTable] = []
     for file in table_files(path):

@@ -121,7 +121,7 @@ OWN_SITE_ALONE = (
 
 
 class Cell(NamedTuple):
-    """A filled field: its names, its text, why it is refused whatever it says, where it stands."""
+    """A filled field: its names, its text, why it is refused whatever it says, and its place."""
 
     names: tuple[str, ...]
     text: str
@@ -145,7 +145,7 @@ class Entry(NamedTuple):
     cells: Sequence[Cell]
 
     def item(self, cell: Cell | None = None, column: str = "") -> str:
-        """Where it stands: `clinical/redcap.csv row 7 column sex`."""
+        """Its place: `clinical/redcap.csv row 7 column sex`."""
         file, number = (
             (cell.file or self.file, cell.row) if cell and cell.row else (self.file, self.number)
         )
@@ -167,7 +167,7 @@ class Found:
 
 
 def is_missing_code(text: str, own: Iterable[str] = ()) -> bool:
-    """True for a code that stands for a missing value: the project's, REDCap's, or negative.
+    """True for a code that means a missing value: the project's, REDCap's, or negative.
 
     No column of these tables has negative figures.
 
@@ -305,7 +305,7 @@ def lay_out(entries: Sequence[Entry]) -> Found:
        rest of the row is, else where the name of its form says.
     3. Without a field of its own the cycle is that of the occasion's name ("Cycle 3").
     4. The patient's fields of all rows of a record are one patient; where two say otherwise the
-       first stands and the second is refused.
+       first is used and the second is refused.
     5. A digit that is the code of an answer is refused.
     6. Of the days of one cycle ("Cycle 1 Day 8") the first that has a row is the cycle's.
     """

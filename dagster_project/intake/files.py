@@ -99,7 +99,7 @@ class Task:
 
     `root` is the site's folder, out of which no link leads; by default the file's own folder.
 
-    `number_only` asks for nothing but the patient number that it bears, `head_only` for its place
+    `number_only` requests nothing but the patient number that it bears, `head_only` for its place
     in its study. `numbers` are those that it gets in place of its own SeriesNumber and
     AcquisitionNumber.
 
@@ -182,7 +182,7 @@ def take_file(session: Session, task: Task) -> Outcome:
        PatientID, that of its series.
     3. The copy is written to the incoming folder; the caller gives it its place.
 
-    Of a task that asks for the number only nothing else is done, and the number stays in memory.
+    For a task that needs the number alone nothing else is done, and the number stays in memory.
     """
     if task.head_only:
         return Outcome("", "", head=_head(session, task))
@@ -339,8 +339,8 @@ def _accepted(clean: Clean, patient: str, digest: str, keyed_digest: str, name: 
 
 
 def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outcome:
-    said: MaskName = read_mask_name(path.name)
-    series = keyed_uid(said.series_instance_uid, session.keys.uid)
+    named: MaskName = read_mask_name(path.name)
+    series = keyed_uid(named.series_instance_uid, session.keys.uid)
     patient = session.series_patients.get(series)
     if patient is None:
         raise RefusedError(
@@ -348,8 +348,10 @@ def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outco
             waits_for="series",
         )
     _check_consent(session, patient)
-    data, content_digest = clean_mask(path, said.lesion)
-    lesion = clean_label(said.lesion, key=session.keys.uid, target=session.target).replace("/", "-")
+    data, content_digest = clean_mask(path, named.lesion)
+    lesion = clean_label(named.lesion, key=session.keys.uid, target=session.target).replace(
+        "/", "-"
+    )
     name = f"{secrets.token_hex(16)}.nii.gz"
     _write(Path(session.incoming) / name, data)
     return Outcome(

@@ -158,12 +158,12 @@ def read_identity(dataset: Dataset) -> Identity:
     """
     tags = sorted(dataset.keys() & _READ_TAGS)
     items = ((int(tag), dataset.get_item(tag).value) for tag in tags)
-    said = tuple((tag, raw) for tag, raw in items if isinstance(raw, bytes))
-    if len(said) == len(tags) and said in _known:
-        return _known[said]
+    key = tuple((tag, raw) for tag, raw in items if isinstance(raw, bytes))
+    if len(key) == len(tags) and key in _known:
+        return _known[key]
     identity = _read_identity(dataset)
-    if len(said) == len(tags):
-        _known[said] = identity
+    if len(key) == len(tags):
+        _known[key] = identity
         while len(_known) > _KNOWN_AT_MOST:
             _known.popitem(last=False)
     return identity
@@ -176,7 +176,7 @@ def _read_identity(dataset: Dataset) -> Identity:
 
 
 def plain_text(dataset: Dataset, tag: BaseTag) -> str:
-    """A text element as it stands, for comparisons; never written."""
+    """A text element as written, for comparisons; never written."""
     element = dataset.get_item(tag)
     value = element.value if element is not None else None
     return (
@@ -190,7 +190,7 @@ def decoded_text(dataset: Dataset, tag: BaseTag) -> str:
     """A text element in its own character set."""
     try:
         return str(dataset[tag].value or "").strip() if tag in dataset else ""
-    except Exception:  # an unreadable text is compared as it stands
+    except Exception:  # an unreadable text is compared as written
         return plain_text(dataset, tag)
 
 
@@ -284,7 +284,7 @@ def _encoded(part: str | bytes) -> set[bytes]:
 
 
 def holds_identifier(header: bytes, pixels: bytes, needles: Needles, made_here: bytes) -> bool:
-    """True where a needle stands in what leaves.
+    """True where a needle is in what leaves.
 
     In the header everything is searched but what was made here (the pseudonym, keyed UIDs); numbers
     not within lists of coordinates, whose digits spell any number.

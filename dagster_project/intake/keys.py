@@ -188,7 +188,7 @@ def rotate_medium(folder: Path, passphrase: str, new_folder: Path, new_passphras
 
 
 def unlock_identity(folder: Path, passphrase: str = "") -> str:
-    """Open the age identity that reads crosswalk rows: only `reidentify` asks for it."""
+    """Open the age identity that reads crosswalk rows: only `reidentify` needs it."""
     return _opened(folder, IDENTITY, passphrase).decode("ascii")
 
 

@@ -92,7 +92,7 @@ class Line:
 
     @property
     def is_empty(self) -> bool:
-        """True where nothing stands in it."""
+        """True where it is empty."""
         return not self.fault and not any(self.own)
 
 
@@ -197,10 +197,10 @@ def text_lines(text: str, find: Find) -> list[Line]:
        marks.
     6. A last line without an end that has too few cells was cut.
     """
-    said = _SEPARATOR.match(text)
-    text = text[said.end() :] if said else text
+    declared = _SEPARATOR.match(text)
+    text = text[declared.end() :] if declared else text
     physical = _ENDS.findall(text)
-    delimiter = said[1] if said else _delimiter(physical, find)
+    delimiter = declared[1] if declared else _delimiter(physical, find)
     _, place = find(
         [
             Line(n, cells)

@@ -104,10 +104,10 @@ def verify_manifest(path: Path, head: str = "") -> Verdict:
     previous, met = START, head in {"", START}
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            fault, said, event = _line_fault(line, number, previous)
+            fault, stated, event = _line_fault(line, number, previous)
             if fault:
                 return Verdict(events, previous, number, fault)
-            previous, met = said, met or said == head
+            previous, met = stated, met or stated == head
             events[event] += 1
     if not met:
         return Verdict(
@@ -123,7 +123,7 @@ def _line_fault(line: str, number: int, previous: str) -> tuple[str, str, str]:
     """What is wrong with a line (empty where nothing is), its hash, its event."""
     try:
         record = json.loads(line)
-        count, said, event = record.pop("n"), record.pop("hash"), str(record["event"])
+        count, stated, event = record.pop("n"), record.pop("hash"), str(record["event"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return "is not a record with event, number and hash", "", ""
     if count != number:
@@ -133,14 +133,14 @@ def _line_fault(line: str, number: int, previous: str) -> tuple[str, str, str]:
             "",
             "",
         )
-    if said != _chained(previous, record):
+    if stated != _chained(previous, record):
         return (
             "its hash does not follow from the line before it and its content: "
             "one of the two was changed",
             "",
             "",
         )
-    return "", said, event
+    return "", stated, event
 
 
 def audit_manifest(path: Path) -> int | None:

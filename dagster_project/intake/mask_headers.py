@@ -157,16 +157,18 @@ def _segments(image: Any) -> Iterator[Segment]:
         if match:
             found.setdefault(int(match[1]), {})[match[2]] = image.GetMetaData(key)
     layers = image.GetNumberOfComponentsPerPixel()
-    for number, said in sorted(found.items()):
+    for number, facts in sorted(found.items()):
         layer, value = (
-            _number(said.get("Layer"), number if layers > 1 else 0),
-            _number(said.get("LabelValue"), 1),
+            _number(facts.get("Layer"), number if layers > 1 else 0),
+            _number(facts.get("LabelValue"), 1),
         )
         if not 0 <= layer < layers:
             raise RefusedError(
                 "mask names a layer that it does not have; save the segmentation again"
             )
-        yield Segment(said.get("Name") or said.get("ID") or "", layer, value, alone=len(found) == 1)
+        yield Segment(
+            facts.get("Name") or facts.get("ID") or "", layer, value, alone=len(found) == 1
+        )
 
 
 def _number(text: str | None, default: int) -> int:

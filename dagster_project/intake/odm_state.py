@@ -303,7 +303,7 @@ class _Walk:
             node.facts["SiteRef"] = site.get("LocationOID", "")
 
     def _between(self, node: Node, levels: int) -> Node:
-        """The node that stands for levels which a file leaves out, as REDCap does with events."""
+        """The node in place of levels which a file leaves out, as REDCap does with events."""
         for _ in range(levels):
             lower = node.of_repeat("", "")
             if lower is None:

@@ -66,15 +66,15 @@ COMMITMENT_REFUSED = (
 
 
 class Listener:
-    """Receives objects for one site until it is stopped; `told` hears counts, never a value."""
+    """Receives objects for one site until it is stopped; `report` gets counts, never a value."""
 
     def __init__(
         self,
         settings: Listening,
         reception: Reception,
-        told: Callable[[str], None] = lambda _: None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._settings, self._reception, self._told = settings, reception, told
+        self._settings, self._reception, self._report = settings, reception, report
         self._server: Any = None
         self._entity: Any = None
         self._waiting = Waiting()
@@ -203,7 +203,7 @@ class Listener:
         refused = {str(context.abstract_syntax) for context in event.assoc.rejected_contexts}
         if STORAGE_COMMITMENT in refused and caller not in self._refused_commitment:
             self._refused_commitment.add(caller)
-            self._told(COMMITMENT_REFUSED.format(caller=caller))
+            self._report(COMMITMENT_REFUSED.format(caller=caller))
 
     def _store(self, event: Any) -> int:
         """One object: judged, de-identified, in its place, and only then acknowledged."""
@@ -272,4 +272,6 @@ class Listener:
         except IntakeError:
             self._unsaid = 1
         again = f", put off {len(self._put_off)}" if self._put_off else ""
-        self._told(f"stored {self.stored}, refused {self.refused}, not taken {self.failed}{again}")
+        self._report(
+            f"stored {self.stored}, refused {self.refused}, not taken {self.failed}{again}"
+        )

@@ -273,8 +273,8 @@ class MessageArchive:
                 return (
                     "it has no association free; try again later, or ask its administrator for more"
                 )
-            said = (answer.result_source, answer.diagnostic)
-            text = REJECTED.get(said, "it refuses; check both AE titles with its administrator")
+            cause = (answer.result_source, answer.diagnostic)
+            text = REJECTED.get(cause, "it refuses; check both AE titles with its administrator")
             return text.format(ours=self._ours.ae_title, theirs=self._peer.ae_title)
         if association.rejected_contexts:
             return (

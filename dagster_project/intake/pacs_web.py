@@ -53,7 +53,7 @@ TRIES = 4
 """How often a busy server is asked."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds that a busy server is waited for at a time; who asks for more is left alone."""
+"""Seconds that a busy server is waited for at a time; who wants more is left alone."""
 
 OURS = frozenset({401, 403, 407})
 """Statuses that every request would get: user, password and rights."""

@@ -474,7 +474,7 @@ class Crosswalk:
         connection.execute("INSERT INTO sealed VALUES (?, ?, ?)", (digest, pseudonym, blob))
 
     def withdraw(self, pseudonym: str) -> str:
-        """Forget who the patient is; the mark that stands in the place of the pseudonym."""
+        """Forget who the patient is; the mark in place of the pseudonym."""
         return withdraw_from_crosswalk(self._path, pseudonym, mark_of(self._path, pseudonym))
 
     def merge(self, pseudonym: str, into: str) -> None:

@@ -35,7 +35,7 @@ SECONDS_A_FILE = 120.0
 """A whole chest segmentation takes about two."""
 
 IDLE_SECONDS = 60.0
-"""A child that nobody asks goes away by itself, and the keys with it."""
+"""A child without requests ends by itself, and the keys with it."""
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _LOCK = threading.Lock()
@@ -188,7 +188,7 @@ def _read(stream: IO[bytes] | None, length: int, deadline: float) -> bytes:
 
 
 def serve() -> None:
-    """The child: take files until nobody asks any more."""
+    """The child: take files until there are no more requests."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer

@@ -556,7 +556,7 @@ def _are_figures(texts: Iterable[str]) -> bool:
 
 
 def _cell(column: _Field, text: str, written: str) -> Cell | None:
-    """A cell in words; None for a code that stands for a missing value."""
+    """A cell in words; None for a code that means a missing value."""
     definition = column.definition
     cell = Cell(column.names, text, forms=column.forms)
     if definition is not None and definition.type == "checkbox":
@@ -570,7 +570,7 @@ def _cell(column: _Field, text: str, written: str) -> Cell | None:
 
 
 def _answer(answers: Mapping[str, str], cell: Cell, written: str) -> Cell | None:
-    """The answer behind a code; None for a code that stands for a missing value."""
+    """The answer behind a code; None for a code that means a missing value."""
     text, code = cell.text, whole(cell.text)
     is_label = text in answers.values()
     if code not in answers and not is_label:

@@ -102,10 +102,10 @@ def contrast_word(text: str) -> str | None:
     >>> contrast_word("none"), contrast_word("Iohexol"), contrast_word("80 ml, Dr Wang")
     (None, 'IOHEXOL', 'CONTRAST')
     """
-    contrast, said = load_texts().contrast, text.strip().upper()
-    if said in contrast["none"]:
+    contrast, written = load_texts().contrast, text.strip().upper()
+    if written in contrast["none"]:
         return None
-    return said if said in contrast["agents"] else contrast["neutral"]
+    return written if written in contrast["agents"] else contrast["neutral"]
 
 
 def known_code(kind: str, value: str, scheme: str) -> Sequence[str]:

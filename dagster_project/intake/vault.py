@@ -633,7 +633,7 @@ class _Run:
         self.register.begin_delivery(self.run)
 
     def final_basis(self) -> str:
-        """What a refusal is based on that stands until the rules change."""
+        """What a refusal is based on that holds until the rules change."""
         return self._basis("", frozenset(), {})
 
     def close_reception(self) -> None:
@@ -648,8 +648,8 @@ class _Run:
         self.register.end_delivery(self.run)
         self.register.forget_numbers()
         notes = self.register.pull_notes()
-        told = f"{self.manifest.head} {digest_of(notes)}" if notes else self.manifest.head
-        write_whole(self.vault / RECEIVED, told.encode())
+        received = f"{self.manifest.head} {digest_of(notes)}" if notes else self.manifest.head
+        write_whole(self.vault / RECEIVED, received.encode())
 
     # ── case report ──
 
@@ -1278,8 +1278,8 @@ def _forget_refused(table: Path, patient: str) -> None:
 def _remove_unfinished(vault_site: Path, register: Register) -> None:
     """What a process that was killed had not finished writing, which may be a patient's."""
     named = {row.incoming for row in register.pending()}
-    rests = [file for file in (vault_site / INCOMING).glob("*") if file.name not in named]
-    for file in (*rests, *vault_site.rglob(".*.part")):
+    left_over = [file for file in (vault_site / INCOMING).glob("*") if file.name not in named]
+    for file in (*left_over, *vault_site.rglob(".*.part")):
         file.unlink()
 
 

@@ -197,7 +197,7 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
     4. Dates are days of the calendar, not in the future; a patient's visits lie within a few years,
        slices of a series within a month. No time of day.
     5. Every text is of a list, every number that of a measurement; nothing but pixels is bytes, and
-       there are no more of them than the geometry asks for.
+       there are no more of them than the geometry requires.
     6. Where tesseract is installed: no words stand in the pixels of three slices a series.
     """
     audit, seen = Audit(ocr=ocr and shutil.which("tesseract") is not None), _Seen()
@@ -467,14 +467,14 @@ def _words_in(file: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "slice.pgm"
         picture.write_bytes(b"P5 %d %d 255\n" % (columns * 2, rows * 2) + grey.tobytes())
-        told = subprocess.run(
+        listed = subprocess.run(
             [shutil.which("tesseract") or "tesseract", str(picture), "-", "--psm", "11", "tsv"],
             capture_output=True,
             text=True,
             check=False,
             env={"PATH": "/usr/bin:/bin", "OMP_THREAD_LIMIT": "1"},
         )
-    cells = (line.split("\t") for line in told.stdout.splitlines()[1:])
+    cells = (line.split("\t") for line in listed.stdout.splitlines()[1:])
     return any(
         float(c[10]) >= OCR_CONFIDENCE and WORD_IN_PIXELS.search(c[11])
         for c in cells

@@ -132,7 +132,7 @@ def _texts_of_json(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)")
 _TAG = re.compile(r"[0-9A-F]{8}")
-"""An element, behind which its number of times stands."""
+"""An element, followed by how often it occurs."""
 
 _NUMBERS = re.compile(r"[\d.,;\-+eE ]*")
 MOMENTS = frozenset({"at", "decided_at"})

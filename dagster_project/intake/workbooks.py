@@ -97,7 +97,7 @@ def read_sheets(data: bytes) -> list[Sheet]:
        written out, dates as dates (from 1900 or 1904 as the workbook says). Not rounded as they are
        shown.
     3. Formulas by the result that the file holds; one without is an error, as #N/A is.
-    4. A merged cell stands in each cell that it covers. Hidden rows and columns are read as others
+    4. A merged cell counts in each cell that it covers. Hidden rows and columns are read as others
        are: a filter hides, it does not delete.
 
     Raises

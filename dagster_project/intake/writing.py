@@ -63,7 +63,7 @@ OPTIONS: Mapping[str, str] = {
 """(0012,0064): the profile and the possible options; each allowlist names those that it applies."""
 
 OLDEST_AGE_TOLD = 89
-"""Ages above are told as 90: among few patients a higher age is a name."""
+"""Ages above are given as 90: among few patients a higher age is a name."""
 
 CONTENT: Mapping[str, tuple[str, ...]] = {
     CT: (
@@ -408,8 +408,8 @@ class Writer:
         items = _sequence(rule, dataset)
         if not items:
             return None
-        said = (plain_text(items[0], Tag(0x00080100)), plain_text(items[0], Tag(0x00080102)))
-        return encode_item(self._code(*known_code(rule.argument, *said)))
+        stated = (plain_text(items[0], Tag(0x00080100)), plain_text(items[0], Tag(0x00080102)))
+        return encode_item(self._code(*known_code(rule.argument, *stated)))
 
     def _code(self, value: str, scheme: str, meaning: str) -> bytes:
         parts = ((0x00080100, "SH", value), (0x00080102, "SH", scheme), (0x00080104, "LO", meaning))
@@ -427,10 +427,10 @@ class Writer:
         )
 
     def lossy(self, _rule: Rule, dataset: Dataset) -> bytes | None:
-        said = plain_text(dataset, Tag(0x00282110))
-        if said == "01" or (dataset.file_meta.TransferSyntaxUID in LOSSY and said != "00"):
+        stated = plain_text(dataset, Tag(0x00282110))
+        if stated == "01" or (dataset.file_meta.TransferSyntaxUID in LOSSY and stated != "00"):
             return b"01"
-        return b"00" if said == "00" else None
+        return b"00" if stated == "00" else None
 
     def pixels(self, _rule: Rule, dataset: Dataset) -> bytes:
         return clean_pixels(dataset, self._geometry())
@@ -505,7 +505,7 @@ def _tags(rules: tuple[Rule, ...]) -> frozenset[BaseTag]:
 
 
 def _raw(rule: Rule, dataset: Dataset) -> Raw | None:
-    """The element as it stands in the file; None where it is absent or empty.
+    """The element as written in the file; None where it is absent or empty.
 
     Raises
     ------

@@ -75,7 +75,7 @@ def _shortened(root: ET.Element) -> ET.Element:
 
 
 def short_text(text: str) -> str:
-    """A text, or what stands for one that is longer than any answer."""
+    """A text, or a substitute for one that is longer than any answer."""
     return text if len(text) <= LONGEST_TEXT else UNREAD
 
 
@@ -85,7 +85,7 @@ def refuse_document_type(data: bytes) -> None:
     Raises
     ------
     XmlFault
-        Where a document type stands before it.
+        Where a document type precedes it.
     expat.ExpatError, ValueError
         Where it is no XML.
     """
