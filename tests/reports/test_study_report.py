@@ -114,7 +114,7 @@ def test_criteria_have_the_protocols_numbers(page):
 def test_a_closed_gate_says_which_rule_where_figure_and_limit(page):
     assert "1 of 4 cohort rules failed or could not be evaluated" in page.text
     assert (
-        "arbitrations open , NORTH: 1 discordant case is not arbitrated (figure 1, limit 0)"
+        "arbitrations open , NORTH: 1 discordant case is not arbitrated (value 1, limit 0)"
         in page.text
     )
     assert (
