@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.training_cohort import LANDMARK
+from dagster_project.domain.endpoints import LANDMARK
 from dagster_project.statistics.bootstrap import bootstrap_mean
 from dagster_project.statistics.calibration import calibration_curve, calibration_estimates
 from dagster_project.statistics.concordance import concordance_index

@@ -13,11 +13,12 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.dynamic_standard import Standard
+from dagster_project.domain.endpoints import LANDMARK
 from dagster_project.domain.findings import Rules
+from dagster_project.domain.irecist import PROGRESSED, RESPONDED
 from dagster_project.domain.irecist_blocks import FINAL, window_of
 from dagster_project.domain.responses import ACCEPTED
 from dagster_project.domain.timepoints import BASELINE
-from dagster_project.domain.training_cohort import LANDMARK, PROGRESSED, RESPONDED
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DYNAMIC_IRECIST
 

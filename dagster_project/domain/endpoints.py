@@ -36,9 +36,10 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import OUTCOMES
 
 LANDMARK = "T2"
-"""The visit from which survival is counted a second time.
+"""The visit from which survival is counted a second time: all patients of the study have it.
 
-The study's patients all have it, so none can fail before.
+The task of this name has no response as its label, since few respond later, but progression-free
+survival for `six_months_days`.
 """
 
 Row = Mapping[str, Any]

@@ -28,6 +28,9 @@ IMMUNE = {
 }
 """RECIST 1.1 responses that iRECIST mirrors; a PD has none: it is iUPD or iCPD."""
 
+PROGRESSED, RESPONDED = ("iUPD", "iCPD"), ("iCR", "iPR")
+"""States by which a patient is decided, as of the visit: iRECIST looks at no later visit."""
+
 _TARGET_RANK = {"CR": 3, "PR": 2, "SD": 1}
 """Rank of a target response, to compare it with that when progression was first seen."""
 

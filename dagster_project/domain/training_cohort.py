@@ -14,6 +14,8 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.eligibility import CRITERIA
+from dagster_project.domain.endpoints import LANDMARK
+from dagster_project.domain.irecist import PROGRESSED, RESPONDED
 from dagster_project.domain.progression_free import NEW_THERAPY, UNDATED_THERAPY
 from dagster_project.domain.responses import ACCEPTED
 from dagster_project.domain.timepoints import BASELINE
@@ -28,15 +30,6 @@ NAMED_CRITERIA = {
     "E5": "consent_withdrawn",
 }
 """Criteria whose row rule has a name of its own; the others are called ineligible_<criterion>."""
-
-PROGRESSED, RESPONDED = ("iUPD", "iCPD"), ("iCR", "iPR")
-"""States by which a patient is decided, as of the visit: iRECIST looks at no later visit."""
-
-LANDMARK = "T2"
-"""The task whose label is not response: few respond later than T2.
-
-Its label is progression-free survival for `six_months_days` from its visit.
-"""
 
 Row = Mapping[str, Any]
 Patient = tuple[str, str]

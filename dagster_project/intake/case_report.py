@@ -28,7 +28,6 @@ from dagster_project.intake.chronology import (
 )
 from dagster_project.intake.csv_tables import IDENTIFYING, WORKBOOKS, CsvRow, CsvTable, Refusal
 from dagster_project.intake.exchange_files import clinical_tables
-from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.opening import LARGEST_LOCK, NotOpenedError, read_table_file
@@ -52,6 +51,7 @@ from dagster_project.intake.pseudonyms import (
     shift_days,
 )
 from dagster_project.intake.reconciliation import Held, reconcile
+from dagster_project.intake.session import Session
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema

@@ -6,7 +6,6 @@ This is what a worker does, and all that a worker needs for it.
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import errno
 import hashlib
 import os
@@ -44,6 +43,7 @@ from dagster_project.intake.pseudonyms import (
     shift_days,
 )
 from dagster_project.intake.refusals import RefusedError
+from dagster_project.intake.session import Session
 from dagster_project.intake.text_in_pixels import TEXT
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
@@ -59,38 +59,6 @@ DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
 """AcquisitionDate, else SeriesDate, else StudyDate: the date of a scan."""
 
 SEX, AGE, STUDY_DATE = Tag(0x00100040), Tag(0x00101010), Tag(0x00080020)
-
-
-@dataclass(frozen=True)
-class Session:
-    """What every file of one run is treated with; picklable.
-
-    `run` is new in every run, so that nothing is remembered for longer. `numbers` are those
-    (canonical) whose patients of the case report are in it; None where everybody is.
-    """
-
-    run: str
-    site: str
-    keys: Keys
-    crosswalk: str
-    incoming: str
-    target_pattern: str
-    needles: Mapping[str, Needles] = field(default_factory=dict, repr=False)
-    withdrawn: frozenset[str] = frozenset()
-    unclear: frozenset[str] = frozenset()
-    series_patients: Mapping[str, str] = field(default_factory=dict)
-    cut_off: dt.date = dt.date.max
-    numbers: frozenset[str] | None = field(default=None, repr=False)
-
-    @property
-    def held_out(self) -> frozenset[str]:
-        """Who withdrew consent, and whose consent is contradictory."""
-        return self.withdrawn | self.unclear
-
-    @property
-    def target(self) -> re.Pattern[str]:
-        """The protocol's pattern of target labels, case ignored."""
-        return re.compile(self.target_pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True)

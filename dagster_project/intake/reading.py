@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from dagster_project.intake.files import TOO_MUCH, Outcome, Session, Task, take_file
+from dagster_project.intake.files import TOO_MUCH, Outcome, Task, take_file
 from dagster_project.intake.opening import LARGEST_FILE
+from dagster_project.intake.session import Session
 
 MOST_MEMORY = LARGEST_FILE
 """Bytes beyond what the child needs to start."""

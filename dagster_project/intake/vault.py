@@ -36,7 +36,7 @@ from dagster_project.intake.case_report import (
 from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
 from dagster_project.intake.csv_tables import CsvTable, Refusal
 from dagster_project.intake.earlier_numbers import count_earlier
-from dagster_project.intake.files import Outcome, Session, Task, scan_name
+from dagster_project.intake.files import Outcome, Task, scan_name
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import (
     LandingFile,
@@ -78,6 +78,7 @@ from dagster_project.intake.register import (
     PullNote,
     Register,
 )
+from dagster_project.intake.session import Session
 from dagster_project.intake.text_in_pixels import TEXT_RULES, holds_text
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid

@@ -23,10 +23,10 @@ from pydicom.filewriter import dcmwrite, write_data_element
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.pseudonyms import Crosswalk
+from dagster_project.intake.session import Session
 from dagster_project.intake.writing import Person
 from dagster_project.study import load_study
 
