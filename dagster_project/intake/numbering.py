@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pydicom
 from pydicom import Dataset
@@ -24,7 +24,6 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 from dagster_project.intake.allowlists import CT
 from dagster_project.intake.elements import LONG_FORM, encode_element
 from dagster_project.intake.identifiers import plain_text
-from dagster_project.intake.register import Register
 
 HEAD_BYTES = 2**16
 """What is read of a file at first: the header of a slice is seldom longer."""
@@ -64,6 +63,22 @@ class Numbers(NamedTuple):
 
 
 NO_NUMBERS = Numbers()
+
+
+class GivenNumbers(Protocol):
+    """The numbers that were given so far, as `register.Register` stores them."""
+
+    def numbers(self, study: str, what: str) -> dict[str, int]:
+        """Those of a study, by the keyed name of what they are of."""
+        ...
+
+    def give_numbers(self, study: str, what: str, numbers: Mapping[str, int]) -> None:
+        """Store more of them."""
+        ...
+
+    def note_studies(self, studies: Mapping[str, str]) -> None:
+        """Store the study of each series."""
+        ...
 
 
 def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
@@ -146,7 +161,7 @@ def _number(text: str) -> int | None:
 
 
 def count_anew(
-    register: Register, heads: Mapping[Hashable, Head], key: bytes
+    register: GivenNumbers, heads: Mapping[Hashable, Head], key: bytes
 ) -> dict[Hashable, Numbers]:
     """The numbers of images, within the caller's transaction.
 
@@ -192,7 +207,9 @@ def _keyed(key: bytes, head: Head) -> str:
     ].hex()
 
 
-def _given(register: Register, study: str, what: str, stated: Mapping[str, int]) -> dict[str, int]:
+def _given(
+    register: GivenNumbers, study: str, what: str, stated: Mapping[str, int]
+) -> dict[str, int]:
     given = register.numbers(study, what)
     new = sorted(stated.keys() - given.keys(), key=lambda one: (stated[one], one))
     added = {
