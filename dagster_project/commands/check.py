@@ -138,7 +138,9 @@ def _print(
 ) -> int:
     """Print the line of a monitoring plugin, with figures behind the bar; its exit code."""
     little = state["free_bytes"] < 2 * limits.min_free
-    code = CRITICAL if conditions else WARNING if faults or little else OK
+    code = WARNING if faults or little else OK
+    if conditions:
+        code = CRITICAL
     name = ("OK", "WARNING", "CRITICAL")[code]
     parts = [condition.zh if chinese else condition.en for condition in conditions]
     parts += [*faults, _summary(state, chinese=chinese)]
@@ -175,11 +177,11 @@ def _notify(home: Home, state: State, conditions: Sequence[Condition]) -> list[s
         return ["alerts.toml names no channel, nobody is called"]
     home.watch.mkdir(mode=0o700, exist_ok=True)
     with locked(home.watch / ".lock", "lakehouse check"):
-        return [
-            fault
+        faults = (
+            _send(home, name, send, alerts.contact, state, conditions)
             for name, send in channels.items()
-            if (fault := _send(home, name, send, alerts.contact, state, conditions))
-        ]
+        )
+        return [fault for fault in faults if fault]
 
 
 def _send(

@@ -226,5 +226,6 @@ def message_of(conditions: Sequence[Condition], contact: str) -> tuple[str, str]
     """Subject and text of one message, English and Chinese, with whom to call."""
     kinds = ", ".join(dict.fromkeys(condition.kind for condition in conditions))
     lines = [*(f"- {c.en}" for c in conditions), "", *(f"- {c.zh}" for c in conditions)]
-    lines += ["", contact] if contact else []
+    if contact:
+        lines += ["", contact]
     return f"Lakehouse: {kinds}", "\n".join(lines)

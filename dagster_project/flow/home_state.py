@@ -138,7 +138,9 @@ def gate_state(lake: Lake, study: Study) -> dict[str, Any]:
     names = ("rule", "scope", "figure", "limit", "verdict")
     verdicts = [dict(zip(names, row, strict=False)) for row in rows]
     closed = any(v["verdict"] in CLOSING for v in verdicts)
-    state = "closed" if closed else "open" if verdicts else "not_judged"
+    state = "open" if verdicts else "not_judged"
+    if closed:
+        state = "closed"
     if any(row[-1] != study.digest for row in rows):
         state = "other_protocol"
     return {"state": state, "verdicts": verdicts}

@@ -75,10 +75,11 @@ def days_of_intake(lakehouse: Lakehouse) -> dict[str, dt.date]:
     from dagster_project.intake.chronology import cut_off_of
 
     section = lakehouse.study.section("study")
+    clocks = {site: lakehouse.case_report_file(site, CLOCK) for site in lakehouse.home.sites()}
     return {
         site: cut_off_of(section, dt.datetime.fromtimestamp(clock.stat().st_mtime, dt.UTC))
-        for site in lakehouse.home.sites()
-        if (clock := lakehouse.case_report_file(site, CLOCK)).is_file()
+        for site, clock in clocks.items()
+        if clock.is_file()
     }
 
 

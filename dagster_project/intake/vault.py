@@ -559,7 +559,8 @@ class _Run:
         ]
         for k, task in longer:
             head = take_files(session, [task]).outcomes[0].head
-            heads |= {} if head is None else {k: head}
+            if head is not None:
+                heads[k] = head
         with self.register.transaction():
             numbers = count_anew(self.register, heads, self.keys.uid)
         return [replace(task, numbers=numbers.get(k, NO_NUMBERS)) for k, task in enumerate(tasks)]

@@ -279,7 +279,8 @@ def _visits(sheet: Sheet) -> list[s.Row]:
     for row in sheet.own["timepoints"].sort("scan_date", "visit").to_dicts():
         response = accepted.get(row["visit"])
         first = row["visit"] == BASELINE
-        size = baseline if first else response["sum_mm"] if response else None
+        later = response["sum_mm"] if response else None
+        size = baseline if first else later
         found.append(
             {
                 "visit": row["visit"],

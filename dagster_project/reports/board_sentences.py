@@ -114,7 +114,7 @@ def _of_block(response: s.Row, block: s.Row) -> list[Both]:
             continue
         met = size >= limit if rises else size < limit
         left, right = _apart(size, limit)
-        sign = ("≥" if met else "<") if rises else ("<" if met else "≥")
+        sign = "≥" if met == rises else "<"
         verdict = ("enough to", "足以") if met else ("not enough to", "不足以")
         found.append(
             (

@@ -144,7 +144,9 @@ def status_words(row: Mapping[str, Any] | None) -> list[Both]:
 
 
 def _yes_no(value: bool | None, yes: Both, no: Both, unknown: Both) -> Both:
-    return unknown if value is None else yes if value else no
+    if value is None:
+        return unknown
+    return yes if value else no
 
 
 # -- evidence --------------------------------------------------------------------------------------
