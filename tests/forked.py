@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dagster_project.intake.audit_words import program_words
+
 PLACES = {
     "Lake": "dagster_project.lake.store:Lake",
     "run": "dagster_project.commands.run",
@@ -81,6 +83,8 @@ def commands() -> Iterator[Commands]:
 def _serve() -> None:
     for name in (*IMPORTED, *(place.partition(":")[0] for place in PLACES.values())):
         importlib.import_module(name)
+    sys.modules["checks.expectations"].library()
+    program_words()
     assert threading.active_count() == 1, "a fork has the thread alone that forks"
     for line in iter(sys.stdin.readline, ""):
         child = os.fork()

@@ -21,6 +21,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+import sqlalchemy
 from click.testing import CliRunner, Result
 
 from dagster_project.commands.run import Flow, run_flow
@@ -123,6 +124,16 @@ them.
 
 IMAGING = ("intake", "scans", "reads", "radiomic_features")
 """Assets of a site that do imaging work."""
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
+def _wait_for_no_disk(connection: object, _: object) -> None:
+    """Dagster and MLflow commit after each event, and no test cuts the power of their stores.
+
+    What a killed process has written is there all the same.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF").close()
 
 
 def write_protocol(file: Path, settings: Mapping[str, Mapping[str, Any]] = SETTINGS) -> Path:

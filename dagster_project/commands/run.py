@@ -395,12 +395,11 @@ def refuse_damaged(home: Home) -> None:
         without a word.
     """
     from dagster_project.lake.damage import find_damage
-    from dagster_project.lake.store import open_lake
+    from dagster_project.resources import Lakehouse
 
     if not has_lake(home):
         return
-    with open_lake(home) as lake:
-        damages = find_damage(lake, home)
+    damages = find_damage(Lakehouse(root=str(home.root)).lake, home)
     if damages:
         raise click.ClickException("\n".join(str(damage.error()) for damage in damages))
 
@@ -408,11 +407,10 @@ def refuse_damaged(home: Home) -> None:
 def note_what_was_written(home: Home) -> None:
     """Note the digests of new data files, by which damage is found later."""
     from dagster_project.lake.damage import note_files
-    from dagster_project.lake.store import open_lake
+    from dagster_project.resources import Lakehouse
 
     if has_lake(home):
-        with open_lake(home) as lake:
-            note_files(lake, home)
+        note_files(Lakehouse(root=str(home.root)).lake, home)
 
 
 def install_dagster_settings(home: Home) -> None:
