@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+# no plugin is installed, and to look for one reads the metadata of every package
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "adam": ("adam", "ADaM tables of the study for a statistician"),
     "arbitration": ("arbitration", "Cases in which two readers differ: list, look, decide"),

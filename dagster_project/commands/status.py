@@ -26,7 +26,7 @@ from dagster_project.commands.terminal import (
 from dagster_project.domain.quality import CLOSING
 from dagster_project.flow.home_state import delivery_state, home_state
 from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
-from dagster_project.intake.landing import locate_refused
+from dagster_project.lake import sql
 from dagster_project.lake.errors import LakeError, name_fault
 from dagster_project.lake.home import Home
 from dagster_project.lake.reasons import chinese_item, chinese_reason
@@ -340,13 +340,13 @@ def _print_audit(home: Home, words: Words, sites: list[str]) -> None:
 
 
 def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
-    rows = []
-    for table in (t for t in TABLES if "site" in t.names):
-        counts = dict(
-            lake.query(f'SELECT site, count(*) FROM "{table.name}" GROUP BY site').fetchall()
-        )
-        rows.append((table.name, *(str(counts.get(site, 0)) for site in sites)))
-    return rows
+    tables = [table for table in TABLES if "site" in table.names]
+    rows = lake.query(sql.rows_by_site(tables)).fetchall()
+    counts = {(table, site): n for table, site, n in rows}
+    return [
+        (table.name, *(str(counts.get((table.name, site), 0)) for site in sites))
+        for table in tables
+    ]
 
 
 def _print_refused(
@@ -380,6 +380,8 @@ def _print_refused(
 
 def _paths(landing: Path, found: Sequence[tuple[Any, ...]]) -> dict[str, Mapping[str, Path]]:
     """Paths of refused files by site and digest."""
+    from dagster_project.intake.landing import locate_refused
+
     by_site: dict[str, list[str]] = {}
     for at, *_, items in found:
         by_site.setdefault(at, []).extend(items)

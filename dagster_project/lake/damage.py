@@ -68,10 +68,11 @@ class Damage:
 
 def data_files(lake: Lake, tables: Iterable[Table] = TABLES) -> Iterator[DataFile]:
     """Every file that the newest snapshot needs."""
-    for table in tables:
-        for data, size, deletes, deleted_size in lake.query(sql.files_with_sizes(table)).fetchall():
-            parts = [(Path(data), size)] + ([(Path(deletes), deleted_size)] if deletes else [])
-            yield DataFile(table.name, _site(data), data, tuple(parts))
+    # one statement for all: to plan forty costs more than to answer them
+    rows = lake.query(sql.files_with_sizes(tables)).fetchall()
+    for table, data, size, deletes, deleted_size in rows:
+        parts = [(Path(data), size)] + ([(Path(deletes), deleted_size)] if deletes else [])
+        yield DataFile(table, _site(data), data, tuple(parts))
 
 
 def _site(path: str) -> str | None:

@@ -7,8 +7,10 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 from dagster_project.lake.migrations import renamed_columns
 from dagster_project.lake.tables import Table

@@ -10,25 +10,31 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from dagster_project.lake.columns import Column, Type
 from dagster_project.lake.tables import Table
 from dagster_project.study import digest_of
 
 if TYPE_CHECKING:  # a query of the lake does without
+    import polars as pl
     import pyarrow as pa
 
-_POLARS: dict[str, pl.DataType] = {
-    "string": pl.String(),
-    "int32": pl.Int32(),
-    "int64": pl.Int64(),
-    "double": pl.Float64(),
-    "bool": pl.Boolean(),
-    "date": pl.Date(),
-    "timestamp": pl.Datetime("us", "UTC"),
-    "list<string>": pl.List(pl.String()),
-}
+
+@cache
+def _polars() -> Mapping[str, pl.DataType]:
+    import polars as pl
+
+    return {
+        "string": pl.String(),
+        "int32": pl.Int32(),
+        "int64": pl.Int64(),
+        "double": pl.Float64(),
+        "bool": pl.Boolean(),
+        "date": pl.Date(),
+        "timestamp": pl.Datetime("us", "UTC"),
+        "list<string>": pl.List(pl.String()),
+    }
+
+
 _DUCKDB = {
     "string": "VARCHAR",
     "int32": "INTEGER",
@@ -68,11 +74,13 @@ class UnknownColumns(ValueError):
 
 def polars_schema(table: Table) -> dict[str, pl.DataType]:
     """Names and types for polars; it claims neither nullability nor ranges."""
-    return {c.name: _POLARS[c.type] for c in table.columns}
+    return {c.name: _polars()[c.type] for c in table.columns}
 
 
 def empty(table: Table) -> pl.DataFrame:
     """A frame of the table's columns without rows."""
+    import polars as pl
+
     return pl.DataFrame(schema=polars_schema(table))
 
 
@@ -88,6 +96,8 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     extra = [n for n in frame.columns if n not in table.names]
     if missing or extra:
         raise UnknownColumns(table.name, missing, extra)
+    import polars as pl
+
     return frame.select(pl.col(name).cast(kind) for name, kind in polars_schema(table).items())
 
 
@@ -99,6 +109,8 @@ def with_fingerprint(frame: pl.DataFrame) -> pl.DataFrame:
     Points in time have no part in it: who has the rest of a row finds a time of a minute by trying
     all minutes.
     """
+    import polars as pl
+
     timeless = frame.select(pl.exclude(pl.Datetime("us", "UTC")))
     return frame.with_columns(
         input_fingerprint=pl.Series(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster_project.lake.migrations import Source
@@ -281,11 +281,20 @@ def files(table: Table) -> str:
     return f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{table.name}')"
 
 
-def files_with_sizes(table: Table) -> str:
-    """The files of a table and of their deletions, each with the size that was written."""
-    return (
-        "SELECT data_file, data_file_size_bytes, delete_file, delete_file_size_bytes "
-        f"FROM ducklake_list_files('lake', '{table.name}')"
+def files_with_sizes(tables: Iterable[Table]) -> str:
+    """The files of tables and of their deletions, each with the size that was written."""
+    return " UNION ALL ".join(
+        f"SELECT '{table.name}', data_file, data_file_size_bytes, delete_file, "
+        f"delete_file_size_bytes FROM ducklake_list_files('lake', '{table.name}')"
+        for table in tables
+    )
+
+
+def rows_by_site(tables: Iterable[Table]) -> str:
+    """Table, site and number of rows, of tables that name the site."""
+    return " UNION ALL ".join(
+        f"SELECT '{table.name}', site, count(*) FROM \"{table.name}\" GROUP BY site"
+        for table in tables
     )
 
 

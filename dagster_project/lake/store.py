@@ -13,10 +13,9 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
-import polars as pl
 
 from dagster_project.lake import schema_version, sql
 from dagster_project.lake.errors import LakeBusy, LakeError, SnapshotGone, name_fault
@@ -25,6 +24,9 @@ from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.migrations import Migration, Source, baseline, latest, since, source_of
 from dagster_project.lake.schema import Shape, conform, literal
 from dagster_project.lake.tables import BY_NAME, TABLES, Table
+
+if TYPE_CHECKING:  # a query of the lake does without
+    import polars as pl
 
 T = TypeVar("T")
 
