@@ -506,7 +506,7 @@ class Crosswalk:
 
         They are read again when anything in the crosswalk was written since.
         """
-        known = (site, self._version())
+        known = (site, self.version())
         if known not in self._withdrawn or self._open is not None:
             with self._writing() as connection:
                 found = connection.execute(
@@ -515,7 +515,7 @@ class Crosswalk:
                 self._withdrawn = {known: frozenset(row[0] for row in found)}
         return self._withdrawn[known]
 
-    def _version(self) -> int:
+    def version(self) -> int:
         """A number that changes with every transaction of any process."""
         if self._watcher is None:
             self._watcher = sqlite3.connect(
@@ -525,7 +525,7 @@ class Crosswalk:
 
     def has_aliases(self, site: str) -> bool:
         """Whether a patient of a site has several numbers."""
-        known = (site, self._version())
+        known = (site, self.version())
         if known not in self._aliases:
             with self._writing() as connection:
                 found = connection.execute(

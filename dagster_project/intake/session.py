@@ -15,8 +15,9 @@ from dagster_project.intake.keys import Keys
 class Session:
     """What every file of one run is treated with; picklable.
 
-    `run` is new in every run, so that nothing is remembered for longer. `numbers` are those
-    (canonical) whose patients of the case report are in it; None where everybody is.
+    `run` is new in every run, and when anybody writes the crosswalk, so that nothing is remembered
+    for longer. `numbers` are those (canonical) whose patients of the case report are in it; None
+    where everybody is.
     """
 
     run: str

@@ -445,7 +445,7 @@ class _Run:
         """The session; the same object while nothing of it has changed, as a child knows it."""
         withdrawn = self._withdrawn(people.withdrawn)
         session = Session(
-            self.run,
+            f"{self.run} {self.crosswalk.version()}",
             self.site,
             self.keys,
             self.crosswalk_path,

@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import polars as pl
-
 from dagster_project.lake.migrations import renamed_columns
 from dagster_project.lake.tables import Table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def write_whole(file: Path, content: bytes, *, mode: int = 0o600, group: int = -1) -> Path:
@@ -54,6 +54,8 @@ def read_parquet_of(table: Table, file: Path) -> pl.DataFrame:
     Columns that were renamed since have the names of today; those that were added since are not
     there.
     """
+    import polars as pl
+
     frame = pl.read_parquet(file)
     names = {old: new for old, new in renamed_columns(table).items() if old in frame.columns}
     return frame.rename(names)

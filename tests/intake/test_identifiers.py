@@ -1,9 +1,12 @@
 """What identifies is found in a file, and searched for without crying wolf."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dagster_project.intake.identifiers import (
     SHORTEST_NUMBER,
+    Needles,
     holds_identifier,
     make_needles,
     read_identity,
@@ -114,3 +117,14 @@ def test_an_identity_is_read_once_for_the_slices_of_a_series():
     one, other = (read_identity(read_back(to_bytes(ct(n)))) for n in (0, 1))
     assert one is other
     assert read_identity(read_back(to_bytes(ct(0, PatientName="Sima^Luo")))) is not one
+
+
+@given(pixels=st.binary(max_size=60), data=st.data())
+def test_among_pixels_a_needle_is_found_at_whatever_byte(pixels, data):
+    start = data.draw(st.integers(0, max(len(pixels) - 6, 0)))
+    needle = pixels[start : start + data.draw(st.integers(6, 12))]
+    other = data.draw(st.binary(min_size=6, max_size=8))
+    for one in (needle, other):
+        if len(one) >= 6:
+            wanted = Needles(in_pixels=(one,))
+            assert holds_identifier(b"", pixels, wanted, b"made here") == (one in pixels)

@@ -3,6 +3,7 @@
 Nothing in the landing changes.
 """
 
+import contextlib
 import datetime as dt
 import fcntl
 import gzip
@@ -20,13 +21,13 @@ import pydicom
 import pytest
 
 from dagster_project.intake import placing, vault
-from dagster_project.intake.files import scan_name, take_file
+from dagster_project.intake.files import CONSENT_CONTRADICTORY, scan_name, take_file
 from dagster_project.intake.keys import create_throwaway_medium, unlock
 from dagster_project.intake.landing import locate_refused
-from dagster_project.intake.manifest import audit_manifest
+from dagster_project.intake.manifest import audit_manifest, verify_manifest
 from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.intake.reading import Batch
-from dagster_project.intake.vault import IntakeError, remove_patient, take_in
+from dagster_project.intake.vault import IntakeError, Reception, remove_patient, take_in
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
@@ -782,3 +783,57 @@ def test_an_image_of_the_future_is_refused_until_its_day_has_come(full, monkeypa
     assert pl.read_parquet(full.vault / "case_report" / "treatments.parquet")["day"].to_list() == [
         0
     ]
+
+
+# -- by the network --------------------------------------------------------------------------------
+
+
+ROWS = "patient_id,name,consent\n" + "".join(
+    f"ZY{n:07d},Murong {n},{consent}\n"
+    for n, consent in ((12345, "enrolled"), (12346, "withdrawn"), (12347, "enrolled"))
+)
+
+
+def received(site, *images):
+    """Reasons for which objects are refused that come one after the other."""
+    reception = Reception(site.landing, site.vault, keys=site.keys, crosswalk=site.crosswalk)
+    reasons = [reception.take(str(i.SOPInstanceUID), to_bytes(i)).reason for i in images]
+    reception.close()
+    return reasons
+
+
+def known(site):
+    """How many patients the crosswalk knows."""
+    with contextlib.closing(sqlite3.connect(site.crosswalk / "crosswalk.sqlite")) as crosswalk:
+        return crosswalk.execute("SELECT count(*) FROM patient").fetchone()[0]
+
+
+def test_of_a_large_site_only_patients_whose_objects_come_are_looked_up(site):
+    site.put("clinical/patients.csv", ROWS)
+    assert received(site, ct(0), ct(1)) == ["", ""]
+    assert known(site) == 1
+    withdrawn = ct(0, patient="ZY0012346", series=f"{ROOT}.3")
+    assert received(site, withdrawn)[0].startswith("consent is withdrawn")
+    assert known(site) == 2
+    site.take()
+    assert known(site) == 3
+
+
+def test_a_row_under_another_number_of_the_patient_counts_by_the_network_too(site):
+    received(site, ct(0))
+    Crosswalk(site.crosswalk, site.keys).add_alias(site.patient(), "AB", "ZY0012346")
+    site.put("clinical/patients.csv", ROWS)
+    assert received(site, ct(1)) == [CONSENT_CONTRADICTORY]
+
+
+def test_what_was_written_beside_an_open_association_is_seen_by_its_next_object(site):
+    site.put("clinical/patients.csv", ROWS)
+    reception = Reception(site.landing, site.vault, keys=site.keys, crosswalk=site.crosswalk)
+    assert reception.take(f"{ROOT}.2.1001", to_bytes(ct(0))).reason == ""
+    remove_patient(site.vault, site.patient(), crosswalk=site.crosswalk)
+    assert reception.take(f"{ROOT}.2.1002", to_bytes(ct(1))).reason.startswith("consent is")
+    site.put("clinical/patients.csv", ROWS.replace("ZY0012347,Murong 12347,enrolled\n", ""))
+    other = ct(0, patient="ZY0012347", series=f"{ROOT}.4")
+    assert reception.take(str(other.SOPInstanceUID), to_bytes(other)).reason == ""
+    reception.close()
+    assert verify_manifest(site.vault / "manifest.jsonl").broken_line == 0
