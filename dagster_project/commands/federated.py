@@ -452,15 +452,16 @@ def serve(host: str, port: int) -> None:
 
 @federated.command()
 @click.argument("invitation", type=FILE)
-@click.option("--rows", type=FILE, required=True, help="This hospital's table (docs/federated.md).")
-def join(invitation: Path, rows: Path) -> None:
+@click.option("--rows", type=FILE, help="A table for plans without [rows] (docs/federated.md).")
+def join(invitation: Path, rows: Path | None) -> None:
     """Take part in runs, in one process that connects to the coordinator, until interrupted.
 
-    Nothing is sent but for plans that are allowed here.
+    Nothing is sent but for plans that are allowed here. Rows come from this home's lake, behind its
+    gate; the key drive of the home is noted, and another one ends runs.
 
     \b
     Example:
-      lakehouse federated join GZSM.invitation --rows patients.parquet
+      lakehouse federated join GZSM.invitation
     """
     from dagster_project.federated.engine.kits import Invitation, write_hospital
     from dagster_project.federated.engine.places import write_closed
@@ -470,7 +471,10 @@ def join(invitation: Path, rows: Path) -> None:
         _need_ledger()
         places, hospital = _places(), _ledger().account().hospital
         kit = write_hospital(places, Invitation.from_bytes(_bytes(invitation)), hospital)
-        write_closed(places.rows, str(rows.resolve()).encode())
+        places.note_medium()
+        places.rows.unlink(missing_ok=True)
+        if rows is not None:
+            write_closed(places.rows, str(rows.resolve()).encode())
     click.echo(f"{hospital} takes part; runs and their results are in {places.results}")
     _until_ended(start_hospital(places.folder.parent, kit, hospital), kit)
 

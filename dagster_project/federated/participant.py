@@ -2,8 +2,10 @@
 
 1. `announcement`: the hospital's key of the run, signed.
 2. `greet`: once all announcements are in and are those of the pinned hospitals, a sealed greeting
-   for each other one, with the hashes of this hospital's ledger; the leader's has the run's keys.
-3. `hear`: the others' greetings; their ledgers are held to what was noted of them before.
+   for each other one, with the hashes of this hospital's ledger and its time; the leader's has the
+   run's keys.
+3. `hear`: the others' greetings; their ledgers are held to what was noted of them before, and their
+   clocks to each other.
 4. `part`, for each round of the plan: the values are held to the plan, the step is noted in the
    ledger, which may refuse it, noise is added, and the masked vector encrypted.
 5. `open`: the sum, checked.
@@ -13,9 +15,12 @@ What carries the bytes is outside; it sees nothing of what they hold.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +39,7 @@ from dagster_project.federated.messages import part_to_bytes, total_from_bytes
 from dagster_project.federated.noise import clip_rows, noise_share
 from dagster_project.federated.plans import Plan
 from dagster_project.federated.refusals import (
+    ClockOff,
     ForgedMessage,
     OtherRound,
     OutOfOrder,
@@ -47,11 +53,28 @@ if TYPE_CHECKING:
     from dagster_project.federated.identities import SigningKey
 
 
+CLOCK_S = 300.0
+"""Seconds by which a clock may differ from the median of all; Kerberos allows as much."""
+
+
+def utc_now() -> dt.datetime:
+    """The time by this machine's clock."""
+    return dt.datetime.now(dt.UTC)
+
+
 class Participant:
     """One hospital in one run; in memory alone, so that a process that ends ends the run."""
 
     def __init__(
-        self, plan: Plan, run: Run, hospital: str, key: SigningKey, ledger: Ledger, cohort: str
+        self,
+        plan: Plan,
+        run: Run,
+        hospital: str,
+        key: SigningKey,
+        ledger: Ledger,
+        cohort: str,
+        *,
+        now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         """Enter a run with a fresh key.
 
@@ -69,6 +92,8 @@ class Participant:
             Its own.
         cohort
             Digest of the rows that its parts are computed from.
+        now
+            The clock.
 
         Raises
         ------
@@ -83,7 +108,7 @@ class Participant:
         if plan.digest not in ledger.account().plans:
             raise PlanNotAllowed(plan.digest)
         self._plan, self._ledger, self._cohort = plan, ledger, cohort
-        self._party = Party.enter(run, hospital, key)
+        self._party, self._now, self._time = Party.enter(run, hospital, key), now, 0.0
         self._channels: Channels | None = None
         self._keys: RunKeys | None = None
         self._member: Member | None = None
@@ -123,8 +148,9 @@ class Participant:
         return {other: channels.seal(other, content) for other in channels.others}
 
     def _greeting(self) -> bytes:
-        keys = self._keys
+        keys, self._time = self._keys, self._now().timestamp()
         greeting = {
+            "time": self._time,
             "ledger": self._ledger.hashes(),
             "check": keys.check.hex() if keys else "",
             "encryption": keys.encryption.hex() if keys else "",
@@ -141,6 +167,8 @@ class Participant:
             Where one is missing, or is not by whom it is from.
         LedgerRolledBack
             Where another hospital's ledger has lost lines.
+        ClockOff
+            Where a hospital's clock is not the others'.
         UnreadableCiphertext
             Where the leader's keys cannot be used.
         """
@@ -152,8 +180,9 @@ class Participant:
             sender: _read_greeting(sender, channels.unseal(sender, sealed))
             for sender, sealed in greetings.items()
         }
-        self._ledger.note_others({sender: hashes for sender, (hashes, _) in heard.items()})
-        keys = self._keys or heard[self.run.leader][1]
+        self._ledger.note_others({sender: g.ledger for sender, g in heard.items()})
+        check_clocks({self.hospital: self._time} | {sender: g.time for sender, g in heard.items()})
+        keys = self._keys or heard[self.run.leader].keys
         self._member = Member(channels, keys)
 
     def part(
@@ -230,12 +259,35 @@ class Participant:
             raise OutOfOrder
 
 
-def _read_greeting(sender: str, content: bytes) -> tuple[list[str], RunKeys]:
-    """Hashes of the sender's ledger, and the keys, which are empty but for the leader's."""
+@dataclass(frozen=True)
+class Greeting:
+    """Hashes of the sender's ledger, its time, and the keys, empty but for the leader's."""
+
+    ledger: list[str]
+    time: float
+    keys: RunKeys
+
+
+def _read_greeting(sender: str, content: bytes) -> Greeting:
     try:
         read = json.loads(content)
         hashes = [bytes.fromhex(line).hex() for line in read["ledger"]]
         keys = RunKeys(bytes.fromhex(read["check"]), bytes.fromhex(read["encryption"]))
+        time = float(read["time"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ForgedMessage(sender, "greeting", "问候消息") from None
-    return hashes, keys
+    return Greeting(hashes, time, keys)
+
+
+def check_clocks(times: Mapping[str, float]) -> None:
+    """Hold the hospitals' clocks to the median of all, as they were when they greeted.
+
+    Raises
+    ------
+    ClockOff
+        Names who is further off than `CLOCK_S`; a time that is no number is off too.
+    """
+    middle = median(times.values())
+    off = [code for code, time in times.items() if not abs(time - middle) <= CLOCK_S]
+    if off:
+        raise ClockOff(off, CLOCK_S / 60)

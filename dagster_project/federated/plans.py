@@ -1,6 +1,7 @@
 """Study plans: what a federated run asks, as a TOML file that each hospital reads before it allows.
 
-A plan has a section [plan], and one section that names what is asked.
+A plan has a section [plan], one section that names what is asked, and a section [rows] where each
+hospital takes its rows from its own lake.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, StringConstraints, ValidationError
 
 from dagster_project.federated.accounting import compose, epsilon_of, mu_of, noise_for
 from dagster_project.federated.key_agreement import LEAST_HOSPITALS
@@ -91,6 +92,47 @@ class PlanSection(Section):
     task: Visit
 
 
+class RowsSection(Section):
+    """[rows]: each hospital computes its rows from its own lake, behind its own gate.
+
+    `outcome` is what is known of a patient after the task's visit, `population` whose rows count,
+    `group` the column of `patients` that arms and groups are. All hospitals have the protocol and
+    the version of the lake's tables that are named here. `simulated` allows simulated patients and
+    trial keys, and then nothing else.
+    """
+
+    TUNING: ClassVar[frozenset[str]] = frozenset({"protocol", "schema_version"})
+    outcome: Literal["response", "progression_free", "pfs", "os", "none"]
+    population: Literal["training", "eligible"]
+    group: Literal["none", "sex", "smoking", "stage", "histology", "egfr", "alk", "regimen"]
+    protocol: Annotated[
+        str,
+        StringConstraints(pattern=r"^[0-9a-f]{16}$"),
+        Wording("the digest of a protocol, 16 hexadecimal digits", "方案摘要（16 位十六进制）"),
+    ]
+    schema_version: Count
+    simulated: bool
+
+    def find_problem(self, plan: PlanSection, asked: Asked) -> Wording | None:
+        """What does not go together with what is asked of whom."""
+        wanted = asked.outcome_of(plan.task)
+        if self.outcome != wanted:
+            return Wording(
+                f"outcome has to be {wanted} for this task and query",
+                f"outcome 对该任务与查询须为 {wanted}",
+            )
+        if wanted in LABELS.values() and self.population != "training":
+            return Wording(
+                "population has to be training, whose patients have a label",
+                "population 须为 training（有标签的患者）",
+            )
+        return None
+
+
+LABELS: Mapping[str, str] = {"T0": "response", "T1": "response", "T2": "progression_free"}
+"""What a task's label is."""
+
+
 class Asked(Section):
     """A section that says what is asked.
 
@@ -124,6 +166,10 @@ class Asked(Section):
     def row_norm(self) -> float | None:
         """What a patient's row is cut to before it is summed; None where sums are handed over."""
         return None
+
+    def outcome_of(self, task: str) -> str:  # noqa: ARG002 - some sections have one
+        """The outcome that rows of a lake must have, by the task of the plan."""
+        return "none"
 
     def find_problem(self, plan: PlanSection) -> Wording | None:  # noqa: ARG002 - sections have one
         """What is wrong with settings that are sound by themselves."""
@@ -193,6 +239,10 @@ class SurvivalSection(CountedSection):
     last_day: Annotated[int, Ge(1), Le(7300)]
     width_days: Annotated[int, Ge(1), Le(365)]
 
+    def outcome_of(self, task: str) -> str:  # noqa: ARG002
+        """The end point."""
+        return self.endpoint
+
     @property
     def length(self) -> int:
         """Values of a vector."""
@@ -205,6 +255,10 @@ class AucSection(CountedSection):
     TUNING: ClassVar[frozenset[str]] = CountedSection.TUNING | {"bins"}
     model: Words
     bins: Annotated[int, Ge(5), Le(4000)]
+
+    def outcome_of(self, task: str) -> str:
+        """The label of the task."""
+        return LABELS[task]
 
     @property
     def length(self) -> int:
@@ -314,6 +368,10 @@ class LogisticSection(Asked):
     epsilon: Annotated[float, Ge(0), Le(20)]
     delta: Delta
 
+    def outcome_of(self, task: str) -> str:
+        """The label of the task."""
+        return LABELS[task]
+
     @property
     def rounds(self) -> int:
         """A sum a step."""
@@ -370,6 +428,9 @@ KINDS: Mapping[str, type[Asked]] = {
 }
 """What can be asked, by the name of its section."""
 
+ROWS = "rows"
+"""Name of the section by which rows come from each hospital's lake."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -378,17 +439,30 @@ class Plan:
     plan: PlanSection
     kind: str
     asked: Asked
+    rows: RowsSection | None = None
+    """None where rows come from a table that each hospital names."""
+
+    @property
+    def sections(self) -> dict[str, Any]:
+        """As `parse_plan` reads it."""
+        own = {ROWS: self.rows.model_dump()} if self.rows else {}
+        return {"plan": self.plan.model_dump(), self.kind: self.asked.model_dump(), **own}
 
     @property
     def digest(self) -> str:
         """SHA-256 of everything in it: what a hospital allows."""
-        return _digest([self.plan.model_dump(), self.kind, self.asked.model_dump()])
+        own = [self.rows.model_dump()] if self.rows else []
+        return _digest([self.plan.model_dump(), self.kind, self.asked.model_dump(), *own])
 
     @property
     def query(self) -> str:
-        """SHA-256 of what is asked of whom, without name, hospitals, noise and fineness."""
+        """SHA-256 of what is asked of whom, without name, hospitals, noise and fineness.
+
+        Another protocol asks the same of other rows, which the ledger sees by their digest.
+        """
         content = self.asked.model_dump(exclude=set(self.asked.TUNING))
-        return _digest([self.plan.task, self.kind, content])
+        own = [self.rows.model_dump(exclude=set(self.rows.TUNING))] if self.rows else []
+        return _digest([self.plan.task, self.kind, content, *own])
 
     def epsilon(self, delta: float) -> float | None:
         """What the whole plan costs at δ; None where nothing is added to its sums."""
@@ -429,33 +503,38 @@ def read_plan(file: Path) -> Plan:
 def parse_plan(sections: Mapping[str, Any]) -> Plan:
     """Hold a plan's sections to their types.
 
-    1. There is a section [plan], exactly one of `KINDS`, and nothing else.
+    1. There is a section [plan], exactly one of `KINDS`, perhaps [rows], and nothing else.
     2. No key is unknown or missing, and every value has a meaning.
-    3. Lists that belong together are of one length.
+    3. Lists that belong together are of one length, and [rows] fits what is asked.
 
     Raises
     ------
     PlanUnusable
     """
     kinds = [name for name in sections if name in KINDS]
-    unknown = [name for name in sections if name not in {"plan", *KINDS}]
+    unknown = [name for name in sections if name not in {"plan", ROWS, *KINDS}]
     if unknown or len(kinds) != 1 or "plan" not in sections:
         known = ", ".join(KINDS)
         raise PlanUnusable(
-            [f"it has not the section [plan] and one of {known}, and nothing else"],
-            [f"须且只能包含 [plan] 与以下之一：{known}"],
+            [f"it has not the section [plan] and one of {known}, and nothing else but [{ROWS}]"],
+            [f"须且只能包含 [plan] 与以下之一：{known}；另可有 [{ROWS}]"],
         )
     types: dict[str, type[Section]] = {"plan": PlanSection, kinds[0]: KINDS[kinds[0]]}
+    types |= {ROWS: RowsSection} if ROWS in sections else {}
     faults = [f for name, kind in types.items() for f in _faults(name, kind, sections[name])]
     if faults:
         raise PlanUnusable([f.en for f in faults], [f.zh for f in faults])
     asked = KINDS[kinds[0]].model_validate(sections[kinds[0]])
     plan = PlanSection.model_validate(sections["plan"])
-    problem = asked.find_problem(plan)
-    if problem:
-        place = f"[{kinds[0]}]"
-        raise PlanUnusable([f"{place} {problem.en}"], [f"{place} {problem.zh}"])
-    return Plan(plan, kinds[0], asked)
+    rows = RowsSection.model_validate(sections[ROWS]) if ROWS in sections else None
+    problems = {
+        kinds[0]: asked.find_problem(plan),
+        ROWS: rows.find_problem(plan, asked) if rows else None,
+    }
+    for place, problem in problems.items():
+        if problem:
+            raise PlanUnusable([f"[{place}] {problem.en}"], [f"[{place}] {problem.zh}"])
+    return Plan(plan, kinds[0], asked, rows)
 
 
 def _faults(name: str, kind: type[Section], values: Any) -> list[Wording]:

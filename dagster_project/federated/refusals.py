@@ -367,13 +367,13 @@ class RowsUnusable(Refusal):
 
 
 class KindNotRun(Refusal):
-    """A kind of plan that can be checked and allowed, and that the engine does not run yet."""
+    """A kind of plan whose rows do not fit into a table with one row per patient."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(
-            f"plans of the kind [{kind}] are not run over machines yet; nothing was sent. "
-            "Run another kind",
-            f"[{kind}] 类方案尚不能跨机构运行；未发送任何数据。请运行其他类型",
+            f"plans of the kind [{kind}] take rows from the lake alone; nothing was sent. Add a "
+            "section [rows] to the plan",
+            f"[{kind}] 类方案只能从数据湖取数据行；未发送任何数据。请在方案中加入 [rows] 节",
         )
 
 
@@ -400,6 +400,168 @@ class EngineFailed(Refusal):
 
     def __init__(self, what: str, zh: str) -> None:
         super().__init__(f"{what}", f"{zh}")
+
+
+# -- rows of the hospital's own lake ---------------------------------------------------------------
+
+
+class NoLake(Refusal):
+    """A plan that takes rows from the lake, in a home without one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this home has no lake to compute rows from; nothing was sent. Run `lakehouse run` "
+            "first, or use the home that the study is in",
+            "本目录没有数据湖，无法计算数据行；未发送任何数据。请先运行 `lakehouse run`，"
+            "或改用研究所在目录",
+        )
+
+
+class NoTable(Refusal):
+    """A plan without [rows] at a hospital that has named no table."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the plan takes rows from a table and this hospital has named none; nothing was sent. "
+            "Join again with --rows TABLE, or ask for a plan with a section [rows]",
+            "方案从数据表读取数据行，而本院未指定数据表；未发送任何数据。"
+            "请用 --rows TABLE 重新加入，或请求含 [rows] 节的方案",
+        )
+
+
+class OtherSchemaVersion(Refusal):
+    """A lake whose tables are of another version than the plan's, or than this program's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the lake's tables are of another version than the plan names; nothing was sent. "
+            "Bring software and lake to the plan's version (`lakehouse migrate`), or correct "
+            "schema_version in the plan",
+            "数据湖表结构版本与方案所列不符；未发送任何数据。请将软件与数据湖升级到方案版本"
+            "（`lakehouse migrate`），或更正方案中的 schema_version",
+        )
+
+
+class OtherProtocol(Refusal):
+    """A protocol that is not the plan's: the same words would mean other patients and values."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "study.toml of this hospital is not the protocol that the plan names; nothing was "
+            "sent. Compare both with the coordinator, use the agreed one, and run the study again",
+            "本院 study.toml 与方案所列研究方案不符；未发送任何数据。"
+            "请与协调方核对，改用约定版本后重新运行研究",
+        )
+
+
+class OtherMedium(Refusal):
+    """A home whose pseudonyms come from another key drive than the one it joined with."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the pseudonyms of this home come from another key drive than when it joined, or from "
+            "trial keys where the plan is of real patients; nothing was sent. Find out who "
+            "changed the key drive, then join again",
+            "本目录的研究编号来自与加入时不同的密钥盘，或方案涉及真实患者而此处为试用密钥；"
+            "未发送任何数据。请查明密钥盘变更原因后重新加入",
+        )
+
+
+class ClosedGate(Refusal):
+    """A lake that does not pass its own gate."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the quality gate of this hospital is closed; nothing was sent. `lakehouse status` "
+            "names the rules that close it",
+            "本院质控未放行；未发送任何数据。`lakehouse status` 会列出未通过的规则",
+        )
+
+
+class OtherKindOfRows(Refusal):
+    """Simulated patients where the plan is of real ones, or the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "simulated and real patients would be mixed: the plan is of the one and rows of this "
+            "lake are of the other; nothing was sent. Correct `simulated` in the plan, or use the "
+            "study's home",
+            "模拟患者与真实患者会混在一起：方案与本数据湖中的数据行种类不同；未发送任何数据。"
+            "请更正方案中的 simulated，或改用研究所在目录",
+        )
+
+
+class NoEligiblePatients(Refusal):
+    """A hospital without a patient of the plan's population."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this hospital has no patient of the plan's population with the plan's outcome; "
+            "nothing was sent. Wait until there are some, or ask for a plan without this hospital",
+            "本院没有符合方案人群且结局已知的患者；未发送任何数据。请待有患者后再运行，"
+            "或请求不含本院的方案",
+        )
+
+
+class OneClassOnly(Refusal):
+    """A hospital whose patients all have the same outcome: its part would state it of each."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "all patients of this hospital have the same outcome, so that a sum could state it of "
+            "each of them; nothing was sent. Wait until there are patients of both classes",
+            "本院所有患者结局相同，总和可能揭示每名患者的结局；未发送任何数据。"
+            "请待两类患者都有后再运行",
+        )
+
+
+class ColumnsMissing(Refusal):
+    """Columns of a plan that this hospital's lake does not have for the plan's task."""
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        names = ", ".join(columns)
+        super().__init__(
+            f"the lake has no column {names} for this task; nothing was sent. Correct the plan, "
+            "or run the study until the column is there",
+            f"该任务在数据湖中没有列 {names}；未发送任何数据。请更正方案，或运行研究直至该列可用",
+        )
+
+
+class ColumnsNotStable(Refusal):
+    """Features of a plan that this hospital's own checks do not accept."""
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        names = ", ".join(columns)
+        super().__init__(
+            f"the features {names} are not stable by this hospital's own reads; nothing was sent. "
+            "Leave them out of the plan",
+            f"特征 {names} 按本院阅片结果不稳定；未发送任何数据。请从方案中去除",
+        )
+
+
+class NotHarmonised(Refusal):
+    """Batches that ComBat cannot be estimated for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ComBat cannot be estimated: a batch has too few patients, a column does not vary in "
+            "one, or covariates repeat each other. Correct batches and columns of the plan",
+            "无法估计 ComBat：某批次患者过少、某列在批次内无变化，或协变量相互重复。"
+            "请更正方案中的批次与列",
+        )
+
+
+class ClockOff(Refusal):
+    """Hospitals whose clock differs from the others'."""
+
+    def __init__(self, hospitals: Iterable[str], minutes: float) -> None:
+        names = ", ".join(sorted(hospitals))
+        super().__init__(
+            f"the clock of {names} is more than {minutes:g} minutes from those of the others: "
+            "ledgers and certificates go by it. Set it by a time server, then start a new run",
+            f"{names} 的时钟与其他医院相差超过 {minutes:g} 分钟：台账与证书均依赖时钟。"
+            "请与时间服务器校时后重新运行",
+        )
 
 
 # -- plans -----------------------------------------------------------------------------------------

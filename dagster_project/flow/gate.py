@@ -118,18 +118,22 @@ def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     tuple
         The verdicts, and the snapshot they are about.
     """
-    snapshot = lakehouse.lake.snapshot()
-    tables = dict(zip(JUDGED, lakehouse.read(*JUDGED, as_of=snapshot), strict=True))
-    with read_lake(lakehouse.home, as_of=snapshot) as frozen:
-        asked = [t for t in TABLES if t.name not in DOWNSTREAM]
-        broken = [v for table in asked for v in violations_of(frozen, lakehouse.home, table)]
-    study = lakehouse.study
-    verdicts = evaluate_gate(tables, broken, study)
+    study, snapshot = lakehouse.study, lakehouse.lake.snapshot()
+    verdicts = judge_snapshot(lakehouse, snapshot)
     lakehouse.lake.replace(
         QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse, study.digest)
     )
     mark_rows(lakehouse.lake, study)
     return verdicts, snapshot
+
+
+def judge_snapshot(lakehouse: Lakehouse, snapshot: int) -> list[Verdict]:
+    """All rules on a snapshot; nothing is written."""
+    tables = dict(zip(JUDGED, lakehouse.read(*JUDGED, as_of=snapshot), strict=True))
+    with read_lake(lakehouse.home, as_of=snapshot) as frozen:
+        asked = [t for t in TABLES if t.name not in DOWNSTREAM]
+        broken = [v for table in asked for v in violations_of(frozen, lakehouse.home, table)]
+    return evaluate_gate(tables, broken, lakehouse.study)
 
 
 def verdict_rows(

@@ -1,15 +1,20 @@
 """What a hospital computes of its rows for each kind of plan, and what the sums say.
 
-Rows come from a table with one row per patient. Its column `patient` identifies patients and stays
-where it is; the other columns are those that the plan names:
+Rows come from the hospital's lake where the plan has a section [rows], else from a table with one
+row per patient. Its column `patient` identifies patients and stays where it is; the other columns
+are those that the plan names:
 
 | kind | columns |
 |---|---|
 | counts | `arm` |
 | survival | `days`, `event`, `group` |
 | auc | `score`, `label` |
+| readers | `reader_1`, `reader_2`, … |
 | moments | those of the plan |
+| combat | those of the plan, and `batch` |
 | logistic | those of the plan, and `label` |
+
+`dhi_limits` are of pairs of copies, and come from the lake alone.
 """
 
 from __future__ import annotations
@@ -17,41 +22,57 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dagster_project.federated.combat import Design, Lesions, Residuals, fit_own_batches
 from dagster_project.federated.counts import CountsByArm, DayGrid, ScoreBins, rows_of
 from dagster_project.federated.engine.hospital import Computation
+from dagster_project.federated.lake_rows import LakeRows, read_lake_rows
+from dagster_project.federated.limits import CombinedRatios, ComponentRatios
 from dagster_project.federated.logistic import descent, gradients
-from dagster_project.federated.moments import Moments
+from dagster_project.federated.moments import Moments, ReaderAgreement
 from dagster_project.federated.noise import noise_of_sum
 from dagster_project.federated.noisy_counts import read_auc, read_counts, read_survival
 from dagster_project.federated.plans import (
+    Asked,
     AucSection,
+    CombatSection,
     CountsSection,
+    DhiLimitsSection,
     LogisticSection,
     MomentsSection,
     Plan,
+    ReadersSection,
     SurvivalSection,
 )
-from dagster_project.federated.refusals import KindNotRun, RowsUnusable
+from dagster_project.federated.refusals import KindNotRun, NotHarmonised, NoTable, RowsUnusable
+from dagster_project.radiomics.harmonisation import HarmonisationError
+from dagster_project.study import load_study
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from dagster_project.federated.engine.places import Places
 
 PATIENT = "patient"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A hospital's rows for one plan; `cohort` is their digest, whatever their order."""
+    """A hospital's rows for one plan; `cohort` is their digest, whatever their order.
+
+    `ratios` (pairs of copies, components) and `n_lesions` are for DHI's limits.
+    """
 
     table: Mapping[str, list[Any]]
     cohort: str
+    ratios: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+    n_lesions: int = 0
 
     def texts(self, column: str) -> list[str]:
         """A column of names."""
@@ -67,8 +88,46 @@ class Rows:
         return np.array(table, dtype=np.float64).reshape(len(columns), -1).T
 
 
+def rows_at(places: Places, plan: Plan, hospital: str) -> Rows:
+    """A hospital's rows, from its lake where the plan says so, else from the table it has named.
+
+    Raises
+    ------
+    NoTable
+    Refusal
+        As `read_rows` and `read_lake_rows` raise them.
+    """
+    if plan.rows is not None:
+        found = read_lake_rows(places.home, plan, hospital, places.read_medium())
+        return rows_of_lake(plan, found)
+    if not places.rows.is_file():
+        raise NoTable
+    return read_rows(plan, Path(places.rows.read_text(encoding="utf-8")))
+
+
+def rows_of_lake(plan: Plan, found: LakeRows) -> Rows:
+    """The same rows with their digest, held to their types as those of a table are."""
+    if found.ratios is None:
+        return typed_rows(plan, found.frame)
+    cohort = _digest([found.frame[PATIENT].to_list()])
+    content = hashlib.sha256(np.ascontiguousarray(found.ratios).tobytes()).hexdigest()
+    return Rows({}, _digest([[cohort], [content]]), found.ratios, found.n_lesions)
+
+
 def read_rows(plan: Plan, file: Path) -> Rows:
     """A hospital's rows from a CSV or Parquet file.
+
+    Raises
+    ------
+    RowsUnusable, KindNotRun
+        As `typed_rows` raises them; also where the file cannot be read.
+    """
+    _columns(plan)
+    return typed_rows(plan, read_frame(file))
+
+
+def typed_rows(plan: Plan, frame: pl.DataFrame) -> Rows:
+    """A hospital's rows from a frame.
 
     1. There is a column `patient`, whose values are all there and all different: a patient in two
        rows would count twice, and noise would not cover it.
@@ -80,10 +139,9 @@ def read_rows(plan: Plan, file: Path) -> Rows:
     RowsUnusable
         Names the columns.
     KindNotRun
-        Where the engine has no computation for the plan's kind.
+        Where the plan's kind has no rows of this form.
     """
     wanted = _columns(plan)
-    frame = read_frame(file)
     missing = [c for c in (PATIENT, *wanted) if c not in frame.columns]
     if missing:
         raise RowsUnusable(missing, "is missing", "缺失")
@@ -102,8 +160,12 @@ def _columns(plan: Plan) -> dict[str, type]:
             return {"days": int, "event": bool, "group": str}
         case AucSection():
             return {"score": int, "label": bool}
+        case ReadersSection() as asked:
+            return {f"reader_{i + 1}": int for i in range(asked.readers)}
         case MomentsSection() as asked:
             return dict.fromkeys(asked.columns, float)
+        case CombatSection() as asked:
+            return {"batch": str, **dict.fromkeys([*asked.columns, *asked.covariates], int)}
         case LogisticSection() as asked:
             return {**dict.fromkeys(asked.columns, float), "label": bool}
     raise KindNotRun(plan.kind)
@@ -160,19 +222,13 @@ def computation(plan: Plan, hospital: str, rows: Rows) -> Computation:
     ------
     KindNotRun
     """
-    sd = noise_of_sum(plan.asked.noise_sd, len(plan.plan.hospitals))
-    match plan.asked:
-        case CountsSection() as asked:
-            return _counts(asked, hospital, rows, sd)
-        case SurvivalSection() as asked:
-            return _survival(asked, rows)
-        case AucSection() as asked:
-            return _auc(asked, rows)
-        case MomentsSection() as asked:
-            return _moments(asked, rows)
-        case LogisticSection() as asked:
-            return _logistic(asked, rows)
-    raise KindNotRun(plan.kind)
+    if isinstance(plan.asked, CountsSection):
+        sd = noise_of_sum(plan.asked.noise_sd, len(plan.plan.hospitals))
+        return _counts(plan.asked, hospital, rows, sd)
+    made = COMPUTATIONS.get(type(plan.asked))
+    if made is None:
+        raise KindNotRun(plan.kind)
+    return made(plan.asked, rows)
 
 
 def _by_slot(slots: npt.NDArray[np.int64], length: int, noisy: bool) -> npt.NDArray[np.float64]:
@@ -224,6 +280,52 @@ def _moments(asked: MomentsSection, rows: Rows) -> Computation:
     return {"columns": {name: asdict(found) for name, found in query.read(total).items()}}
 
 
+def _readers(asked: ReadersSection, rows: Rows) -> Computation:
+    query = ReaderAgreement(asked.readers, asked.centre_mm, asked.unit_mm, asked.one_pair_a_patient)
+    total = yield query.vector(rows.numbers(*(f"reader_{i + 1}" for i in range(asked.readers))))
+    return {"icc": asdict(query.read(total)), "pairs": round(float(total[0]))}
+
+
+def _combat(asked: CombatSection, rows: Rows) -> Computation:
+    """The level and spread of all hospitals' rows; shift and scale of this hospital's batches."""
+    design = Design(
+        tuple(asked.batches), tuple(asked.centres), tuple(asked.units), len(asked.covariates)
+    )
+    own = Lesions(
+        rows.numbers(*asked.columns), rows.texts("batch"), rows.numbers(*asked.covariates)
+    )
+    try:
+        level = design.read((yield design.vector(own)))
+        residuals = Residuals(design, level)
+        sd = residuals.read((yield residuals.vector(own)))
+        fitted = fit_own_batches(design, level, sd, own)
+    except HarmonisationError:
+        raise NotHarmonised from None
+    return {
+        "level": dict(zip(asked.columns, fitted.mean.tolist(), strict=True)),
+        "sd": dict(zip(asked.columns, fitted.sd.tolist(), strict=True)),
+        "rows": dict(zip(asked.batches, level.counts.tolist(), strict=True)),
+        OWN: {
+            str(batch): {"shift": shift.tolist(), "scale": fitted.scale[batch].tolist()}
+            for batch, shift in fitted.shift.items()
+        },
+    }
+
+
+OWN = "own"
+"""Part of a result that is of this hospital alone."""
+
+
+def _dhi_limits(_: DhiLimitsSection, rows: Rows) -> Computation:
+    """By the quantile of the protocol, which the plan's digest names."""
+    assert rows.ratios is not None
+    quantile = float(load_study().section("dhi")["quantile"])
+    query = ComponentRatios(quantile)
+    components, n_lesions = query.read((yield query.vector(rows.ratios, rows.n_lesions)))
+    combination = CombinedRatios(quantile, components, n_lesions)
+    return asdict(combination.read((yield combination.vector(rows.ratios))))
+
+
 def _logistic(asked: LogisticSection, rows: Rows) -> Computation:
     model = asked.model()
     values, labels = rows.numbers(*asked.columns), rows.flags("label")
@@ -236,3 +338,15 @@ def _logistic(asked: LogisticSection, rows: Rows) -> Computation:
         except StopIteration as done:
             intercept, *slopes = done.value.tolist()
             return {"intercept": intercept, **dict(zip(asked.columns, slopes, strict=True))}
+
+
+COMPUTATIONS: Mapping[type[Asked], Callable[[Any, Rows], Computation]] = {
+    SurvivalSection: _survival,
+    AucSection: _auc,
+    ReadersSection: _readers,
+    MomentsSection: _moments,
+    CombatSection: _combat,
+    DhiLimitsSection: _dhi_limits,
+    LogisticSection: _logistic,
+}
+"""By what is asked; `[counts]` is apart, since it needs the hospital's code."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
@@ -12,7 +11,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 
 from dagster_project.federated.engine.certificates import read_key
-from dagster_project.federated.engine.computations import computation, read_rows
+from dagster_project.federated.engine.computations import computation, rows_at
 from dagster_project.federated.engine.controller import CONTENT, NUMBER
 from dagster_project.federated.engine.envelopes import REFUSED, pack
 from dagster_project.federated.engine.hospital import HospitalSide
@@ -110,6 +109,6 @@ def enter(places: Places, name: str, plan: Plan) -> HospitalSide:
     ledger = Ledger(places.folder)
     hospital = ledger.account().hospital
     run = Pins(places.folder).run(plan, name)
-    rows = read_rows(plan, Path(places.rows.read_text(encoding="utf-8")))
+    rows = rows_at(places, plan, hospital)
     participant = Participant(plan, run, hospital, read_key(places.key), ledger, rows.cohort)
     return HospitalSide(participant, computation(plan, hospital, rows))

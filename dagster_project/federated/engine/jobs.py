@@ -87,8 +87,7 @@ def server_configuration(run: Run, rounds: int, timeout_s: int) -> dict[str, Any
 
 def client_configuration(name: str, plan: Plan) -> dict[str, Any]:
     """What a hospital's job process reads; a hospital accepts this and nothing beside it."""
-    sections = {"plan": plan.plan.model_dump(), plan.kind: plan.asked.model_dump()}
-    executor = {"path": EXECUTOR, "args": {"name": name, "plan": _word(sections)}}
+    executor = {"path": EXECUTOR, "args": {"name": name, "plan": _word(plan.sections)}}
     return {
         "format_version": 2,
         "default_task_fetch_interval": FETCH_INTERVAL_S,

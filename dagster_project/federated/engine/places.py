@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dagster_project.intake.pseudonyms import medium_of
+from dagster_project.lake.home import Home
+
 
 def write_closed(file: Path, content: bytes) -> None:
     """Write a file that its owner alone reads, also where it was there before."""
@@ -35,6 +38,24 @@ class Places:
     def rows(self) -> Path:
         """The path of the table that `join` was given."""
         return self.folder / "rows.path"
+
+    @property
+    def home(self) -> Home:
+        """The home that the folder is in."""
+        return Home(self.folder.parent)
+
+    @property
+    def medium(self) -> Path:
+        """Public recipient of the key drive with which `join` found the home."""
+        return self.folder / "medium"
+
+    def note_medium(self) -> None:
+        """Note the key drive that the home's pseudonyms come from."""
+        write_closed(self.medium, medium_of(self.home.crosswalk).encode("ascii"))
+
+    def read_medium(self) -> str:
+        """The key drive that was noted; empty where none was."""
+        return self.medium.read_text(encoding="ascii") if self.medium.is_file() else ""
 
     @property
     def authority(self) -> Path:

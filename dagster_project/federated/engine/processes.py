@@ -15,7 +15,10 @@ from dagster_project.federated.engine.places import write_closed
 GRACE_S = 5.0
 """How long a process may take to end before it is killed."""
 
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "HOME", "TZ", "OMP_NUM_THREADS")
+ENVIRONMENT = (
+    *("PATH", "LANG", "LC_ALL", "HOME", "TZ", "OMP_NUM_THREADS"),
+    *("LAKEHOUSE_STUDY", "LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA"),
+)
 """What of this process' environment goes on; the rest, proxies included, does not."""
 
 
