@@ -42,7 +42,9 @@ from dagster_project.federated.refusals import (
     OtherProtocol,
     OtherSchemaVersion,
 )
+from dagster_project.flow.dhi import load_comparisons_as_of
 from dagster_project.flow.gate import judge_snapshot
+from dagster_project.flow.model_runs import CHANGES_SEEN, FEATURES_SEEN, KERNELS
 from dagster_project.intake.pseudonyms import medium_of
 from dagster_project.lake.errors import LakeError
 from dagster_project.lake.store import read_lake
@@ -51,13 +53,17 @@ from dagster_project.resources import Lakehouse
 if TYPE_CHECKING:
     from dagster_project.federated.fixed_point import Floats
     from dagster_project.lake.home import Home
+    from dagster_project.radiomics.dhi_limits import Comparisons
     from models.datasets import Dataset
 
 KEY = ("site", "patient")
 LABELLED = ("response", "progression_free")
 
-FEATURE = re.compile(r"(?P<feature>[^@]+)@(?P<region>tumor|ring_\d+_\d+)@T\d(?:-T\d)?")
+FEATURE = re.compile(r"(?P<feature>[^@]+)@(?P<region>tumor|ring_\d+_\d+)@T\d(?P<later>-T\d)?")
 """Columns of radiomic features and of their changes, as `models.datasets` names them."""
+
+ANY_FEATURE = "SELECT min(feature) FROM delta_features"
+"""Without a change of any feature there is no data set of a task."""
 
 
 @dataclass(frozen=True)
@@ -265,8 +271,6 @@ class _Source:
 
     def _batches(self, asked: CombatSection) -> pl.DataFrame:
         """Columns and covariates of patients who have all of them, and hospital and kernel."""
-        from dagster_project.flow.model_runs import KERNELS
-
         frame = self._columns([*asked.columns, *asked.covariates]).drop_nulls()
         with read_lake(self.lakehouse.home, as_of=self.snapshot) as frozen:
             kernels = frozen.query(KERNELS).pl()
@@ -276,7 +280,6 @@ class _Source:
 
     def _ratios(self) -> LakeRows:
         """Held-back ratios of the patients' lesions between the task's visits."""
-        from dagster_project.flow.dhi import load_comparisons_as_of
         from models.datasets import TASKS
         from models.fold_dhi import place_comparisons
 
@@ -287,17 +290,45 @@ class _Source:
         return LakeRows(self.people.select("patient"), placed.ratios, len(lesions))
 
     def _dataset(self, columns: list[str]) -> Dataset:
-        """The study's own data set of the plan's patients."""
-        from dagster_project.flow.model_runs import Reading, load_tables_as_of
+        """The study's own data set of the plan's patients, with what these columns need."""
         from models.datasets import TASKS, DatasetError, build_dataset
 
         task = TASKS[self.plan.plan.task]
-        features = [m["feature"] for name in columns if (m := FEATURE.fullmatch(name))]
-        tables: dict[str, Any] = load_tables_as_of(
-            self.lakehouse, self.snapshot, task, sorted(set(features)), reading=Reading()
-        )
-        known = self.people.with_columns(pl.col("label").fill_null(value=False))
+        tables = {name: self._read(name) for name in ("patients", "responses", "lesions", "dhi")}
         try:
-            return build_dataset(task, **{**tables, "cohort": known})
+            return build_dataset(
+                task,
+                cohort=self.people.with_columns(pl.col("label").fill_null(value=False)),
+                **tables,
+                **self._measured(columns, list(task.visits)),
+                comparisons=self._comparisons(columns, task.pairs),
+            )
         except DatasetError:  # its text may name patients
             raise ColumnsMissing(columns) from None
+
+    def _measured(self, columns: list[str], visits: list[str]) -> dict[str, pl.DataFrame | None]:
+        """Features and their changes, of the columns alone."""
+        named = [m for name in columns if (m := FEATURE.fullmatch(name))]
+        features = sorted({m["feature"] for m in named})
+        level = any(not m["later"] for m in named)
+        with read_lake(self.lakehouse.home, as_of=self.snapshot) as frozen:
+            if not features:
+                features = [f for (f,) in frozen.query(ANY_FEATURE).fetchall()]
+            changes = frozen.query(
+                f"{CHANGES_SEEN} AND list_contains(?, feature)", [visits, visits, features]
+            )
+            return {
+                "delta_features": changes.pl(),
+                "radiomic_features": frozen.query(FEATURES_SEEN, [features]).pl()
+                if level
+                else None,
+            }
+
+    def _comparisons(
+        self, columns: list[str], pairs: tuple[tuple[str, str], ...]
+    ) -> Comparisons | None:
+        from models.fold_dhi import LIMITED
+
+        if not any(name.split("@")[0] in LIMITED for name in columns):
+            return None
+        return load_comparisons_as_of(self.lakehouse, self.snapshot, pairs)

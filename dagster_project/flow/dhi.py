@@ -89,7 +89,7 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> StepResult:
     from dagster_project.radiomics.dhi import derive_dhi
 
     settings = lakehouse.study.section("dhi")
-    tasks = _pair_tasks(lakehouse)
+    tasks = pair_tasks(lakehouse)
     new = [t for t in tasks if read_cached(t.kept) is None]
     outcomes = run_tasks(
         compare_visits,
@@ -156,7 +156,7 @@ def load_comparisons_as_of(
 
     tasks = [
         t
-        for t in _pair_tasks(lakehouse, snapshot)
+        for t in pair_tasks(lakehouse, snapshot)
         if (t.key["from_visit"], t.key["to_visit"]) in pairs
     ]
     results = (load(task.kept) for task in tasks)
@@ -164,7 +164,8 @@ def load_comparisons_as_of(
     return raw_dhi(rows, lakehouse.study.section("dhi"))
 
 
-def _pair_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[PairTask]:
+def pair_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[PairTask]:
+    """Each lesion between each two of its visits, with the file that its comparison is kept in."""
     lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
     seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(
         scans.select("site", "patient", "scan", *ACQUIRED), on=["site", "patient", "scan"]

@@ -5,8 +5,8 @@ It has many patients whose response is based on stated causes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,10 +66,23 @@ class SimulatedTables:
     outcomes: pl.DataFrame
     habitat_histograms: CohortHistograms
     comparisons: Comparisons
+    pairs: Sequence[Mapping[str, Any]]
+    """What `comparisons` are made of, as `compare_lesion` would give it."""
 
     def of_dataset(self) -> dict[str, Any]:
         """The arguments of `models.datasets.build_dataset`."""
-        return {name: frame for name, frame in vars(self).items() if name != "outcomes"}
+        apart = ("outcomes", "pairs")
+        return {name: frame for name, frame in vars(self).items() if name not in apart}
+
+    def of_site(self, site: str) -> SimulatedTables:
+        """The rows of one site; habitats and `comparisons` stay those of all."""
+        frames = {
+            name: frame.filter(site=site)
+            for name, frame in vars(self).items()
+            if isinstance(frame, pl.DataFrame)
+        }
+        pairs = [pair for pair in self.pairs if pair["site"] == site]
+        return replace(self, **frames, pairs=pairs)
 
     def replace_task(self, task: str) -> dict[str, Any]:
         """The same with the cohort's rows under another task."""
@@ -77,9 +90,15 @@ class SimulatedTables:
 
 
 def simulate_tables(
-    truth: Truth, features: Sequence[str], *, patients: int = 500, sites: int = 8, seed: int = 1
+    truth: Truth,
+    features: Sequence[str],
+    *,
+    patients: int = 500,
+    sites: int = 8,
+    seed: int = 1,
+    codes: Sequence[str] = (),
 ) -> SimulatedTables:
-    """Simulate a cohort for the task T1.
+    """Simulate a cohort for the task T1, at sites of these codes or at SITE1, SITE2, ….
 
     1. Three hidden causes per patient, standard normal and independent: c (seen in PD-L1), s (in
        the change of size), q (in the change of texture).
@@ -102,11 +121,12 @@ def simulate_tables(
     amount = (np.abs(q) - np.sqrt(2 / np.pi)) / np.sqrt(1 - 2 / np.pi)
     odds = truth.clinical * c + truth.size * s + truth.heterogeneity * q + truth.amount * amount
     response = rng.random(patients) < 1 / (1 + np.exp(-odds))
-    site = rng.integers(sites, size=patients)
+    names = list(codes) or [f"SITE{k + 1}" for k in range(sites)]
+    site = rng.integers(len(names), size=patients)
     who = pl.DataFrame(
         {
-            "site": [f"SITE{k + 1}" for k in site],
-            "patient": [f"SITE{k + 1}-{i:05d}" for i, k in enumerate(site)],
+            "site": [names[k] for k in site],
+            "patient": [f"{names[k]}-{i:05d}" for i, k in enumerate(site)],
         }
     )
     lesions = _draw_lesions(who, s, rng)
@@ -141,6 +161,7 @@ def simulate_tables(
             who, lesions, q, np.random.default_rng([seed, len(TISSUES)])
         ),
         comparisons=raw_dhi(pairs, settings),
+        pairs=pairs,
     )
 
 

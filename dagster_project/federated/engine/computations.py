@@ -50,7 +50,7 @@ from dagster_project.federated.plans import (
     ReadersSection,
     SurvivalSection,
 )
-from dagster_project.federated.refusals import KindNotRun, NotHarmonised, NoTable, RowsUnusable
+from dagster_project.federated.refusals import KindNotRun, NoTable, NotHarmonised, RowsUnusable
 from dagster_project.radiomics.harmonisation import HarmonisationError
 from dagster_project.study import load_study
 
@@ -84,8 +84,9 @@ class Rows:
 
     def numbers(self, *columns: str) -> npt.NDArray[np.float64]:
         """Columns of numbers (patients, columns); NaN where a patient has no value."""
+        n = len(next(iter(self.table.values()), []))
         table = [self.table[column] for column in columns]
-        return np.array(table, dtype=np.float64).reshape(len(columns), -1).T
+        return np.array(table, dtype=np.float64).reshape(len(columns), n).T
 
 
 def rows_at(places: Places, plan: Plan, hospital: str) -> Rows:
@@ -153,22 +154,25 @@ def typed_rows(plan: Plan, frame: pl.DataFrame) -> Rows:
 
 def _columns(plan: Plan) -> dict[str, type]:
     """Names and types of the columns that a plan is computed from."""
+    found: dict[str, type] = {}
     match plan.asked:
         case CountsSection():
-            return {"arm": str}
+            found = {"arm": str}
         case SurvivalSection():
-            return {"days": int, "event": bool, "group": str}
+            found = {"days": int, "event": bool, "group": str}
         case AucSection():
-            return {"score": int, "label": bool}
+            found = {"score": int, "label": bool}
         case ReadersSection() as asked:
-            return {f"reader_{i + 1}": int for i in range(asked.readers)}
+            found = {f"reader_{i + 1}": int for i in range(asked.readers)}
         case MomentsSection() as asked:
-            return dict.fromkeys(asked.columns, float)
+            found = dict.fromkeys(asked.columns, float)
         case CombatSection() as asked:
-            return {"batch": str, **dict.fromkeys([*asked.columns, *asked.covariates], int)}
+            found = {"batch": str, **dict.fromkeys([*asked.columns, *asked.covariates], int)}
         case LogisticSection() as asked:
-            return {**dict.fromkeys(asked.columns, float), "label": bool}
-    raise KindNotRun(plan.kind)
+            found = {**dict.fromkeys(asked.columns, float), "label": bool}
+    if not found:
+        raise KindNotRun(plan.kind)
+    return found
 
 
 def read_frame(file: Path) -> pl.DataFrame:
