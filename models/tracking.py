@@ -155,10 +155,12 @@ def log_models(
     if closed:
         raise GateClosedError(closed)
     artifact_root.mkdir(parents=True, exist_ok=True)
-    client = _client(tracking_uri)
+    client = make_client(tracking_uri)
     context = _Context(
         client=client,
-        experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root),
+        experiment=make_experiment(
+            client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root
+        ),
         snapshot=snapshot,
         protocol_digest=protocol_digest,
         verdicts=tuple(asdict(v) for v in verdicts),
@@ -232,7 +234,7 @@ def _noted(
     return entries
 
 
-def _client(tracking_uri: str) -> MlflowClient:
+def make_client(tracking_uri: str) -> MlflowClient:
     """A client of this store alone.
 
     No global state, no tags taken from git, host or account, no telemetry.
@@ -247,7 +249,7 @@ def _client(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
-def _experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
+def make_experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
     """The experiment of that name, made where there is none.
 
     An experiment keeps its first artifact folder for ever. One that was made elsewhere (the home
@@ -609,12 +611,12 @@ def find_registered(client: MlflowClient, name: str, aliases: Sequence[str]) -> 
 
 def find_served(tracking_uri: str, task: str, aliases: Sequence[str]) -> Registered | None:
     """`find_registered` among the models of a task."""
-    return find_registered(_client(tracking_uri), _registered_name(task, "model"), aliases)
+    return find_registered(make_client(tracking_uri), _registered_name(task, "model"), aliases)
 
 
 def load_served(tracking_uri: str, found: Registered) -> ServedModel:
     """Read a registered version with the models of its folds and its reference."""
-    client = _client(tracking_uri)
+    client = make_client(tracking_uri)
     with tempfile.TemporaryDirectory() as target:
         folder = Path(client.download_artifacts(found.run, "model", target))
         model, facts = load_model(folder)
@@ -642,7 +644,7 @@ def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedMod
 
 def aliases_held(tracking_uri: str, task: str, aliases: Sequence[str]) -> dict[str, str]:
     """The alias that each run's version holds now, of several the first; by run."""
-    client, name = _client(tracking_uri), _registered_name(task, "model")
+    client, name = make_client(tracking_uri), _registered_name(task, "model")
     held = (find_registered(client, name, (alias,)) for alias in reversed(aliases))
     return {found.run: found.alias for found in held if found}
 
@@ -734,7 +736,7 @@ def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
 
     The versions' aliases are taken away.
     """
-    client = _client(tracking_uri)
+    client = make_client(tracking_uri)
     for run in runs:
         client.set_tag(run, WITHDRAWN, "true")
         for found in client.search_model_versions(f"run_id = '{run}'"):

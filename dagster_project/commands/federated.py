@@ -43,9 +43,9 @@ def _ledger() -> Ledger:
 
 
 def _has_ledger() -> bool:
-    """Whether there is one, or was one: what is left of it is then looked at."""
-    folder = find_home().federated
-    return (folder / "ledger").exists() or (folder / "ledger.head").exists()
+    from dagster_project.federated.home_records import has_ledger
+
+    return has_ledger(find_home())
 
 
 def _account() -> Account | None:

@@ -44,7 +44,16 @@ JUDGED = (
 MADE_BY_AN_OPEN_GATE = ("training_cohort", "model_runs", "predictions", "attributions")
 """Tables that are left as they are while the gate is closed."""
 
-DOWNSTREAM = (*MADE_BY_AN_OPEN_GATE, "dynamic_irecist", "quality_verdicts", "disclosure")
+OF_FEDERATED_RUNS = ("federated_runs", "federated_results", "privacy_ledger")
+"""Tables of what all hospitals computed together; they are based on no row that the gate judges."""
+
+DOWNSTREAM = (
+    *MADE_BY_AN_OPEN_GATE,
+    "dynamic_irecist",
+    "quality_verdicts",
+    "disclosure",
+    *OF_FEDERATED_RUNS,
+)
 """Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""
 
 MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)

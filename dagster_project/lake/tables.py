@@ -2551,6 +2551,158 @@ DISCLOSURE = Table(
     ),
 )
 
+_RUN = string(
+    "run", "Name of the federated run, drawn", "联邦运行名称（随机）", pattern="^[0-9a-f]{32}$"
+)
+_PLAN_DIGEST = string(
+    "plan_digest",
+    "SHA-256 of the plan, which every hospital allowed",
+    "方案的 SHA-256，各医院均已批准",
+    pattern="^[0-9a-f]{64}$",
+)
+_KIND = string(
+    "kind",
+    "What was asked",
+    "查询类型",
+    allowed=(
+        "counts",
+        "survival",
+        "auc",
+        "readers",
+        "moments",
+        "combat",
+        "dhi_limits",
+        "logistic",
+        "network",
+    ),
+)
+_HOSPITALS = texts("hospitals", "Hospitals that took part", "参加的医院")
+_ROWS_FROM = string(
+    "rows_from",
+    "Where hospitals took rows from: their lakes, lakes of simulated patients, or tables that "
+    "persons named",
+    "各医院数据行来源：数据湖、模拟患者的数据湖，或人工指定的数据表",
+    allowed=("lake", "simulated_lake", "table"),
+)
+
+FEDERATED_RUNS = Table(
+    "federated_runs",
+    "modelling",
+    "One row per federated run that this hospital took part in, however it ended",
+    "本院参加的每次联邦运行一行（无论结果如何）",
+    key=("run",),
+    columns=(
+        _RUN,
+        string("plan_name", "Title of the plan", "方案名称"),
+        _PLAN_DIGEST,
+        _KIND,
+        TASK,
+        _HOSPITALS,
+        _ROWS_FROM,
+        string(
+            "state",
+            "done, failed, or running where the process has ended without a word",
+            "完成、失败；进程无记录结束时为运行中",
+            allowed=("done", "failed", "running"),
+        ),
+        integer("rounds", "Sums of the plan", "方案的求和轮数", minimum=1),
+        integer(
+            "rounds_sent",
+            "Rounds of which this hospital sent its part",
+            "本院已发送的轮数",
+            minimum=0,
+        ),
+        number(
+            "epsilon",
+            "What the rounds sent have cost at this hospital's δ; NULL for exact sums",
+            "已发送各轮在本院 δ 下的 ε；精确求和为空",
+            nullable=True,
+            minimum=0,
+        ),
+        string(
+            "model_released",
+            "Whether a model may leave the consortium: with noise it may, without it stays inside "
+            "and is marked; NULL where no model was learned",
+            "模型能否离开联盟：含噪声可以，不含噪声仅限联盟内部；未学习模型时为空",
+            nullable=True,
+            allowed=("releasable", "consortium_only"),
+        ),
+        REASON,
+        timestamp("ended_at", "When it ended here", "本院结束时间"),
+    ),
+)
+
+FEDERATED_RESULTS = Table(
+    "federated_results",
+    "modelling",
+    "One row per statistic of a federated run: of all hospitals' patients, from sums alone",
+    "联邦运行每个统计量一行：所有医院患者合计，仅由总和得出",
+    key=("run", "statistic"),
+    columns=(
+        _RUN,
+        _PLAN_DIGEST,
+        _KIND,
+        TASK,
+        string("statistic", "Statistic, with its group or column", "统计量及其分组或列"),
+        number("value", "Its value; NULL with a reason", "数值；缺失时说明原因", nullable=True),
+        number("lower", "Lower 95 % bound; NULL where there is none", "95% 下限", nullable=True),
+        number("upper", "Upper 95 % bound; NULL where there is none", "95% 上限", nullable=True),
+        REASON,
+        number(
+            "epsilon",
+            "What the whole run cost at the plan's δ; NULL for exact sums",
+            "整次运行在方案 δ 下的 ε；精确求和为空",
+            nullable=True,
+            minimum=0,
+        ),
+        _HOSPITALS,
+        _ROWS_FROM,
+        string(
+            "provenance",
+            "federated: this hospital cannot compute it from its own rows",
+            "联邦结果：本院无法仅凭自有数据行得出",
+            allowed=("federated",),
+        ),
+    ),
+)
+
+PRIVACY_LEDGER = Table(
+    "privacy_ledger",
+    "modelling",
+    "One row per line of this hospital's ledger of what it gave away to federated runs",
+    "本院联邦运行台账每行一行：已提供的内容",
+    key=("line",),
+    columns=(
+        integer("line", "Number of the line", "行号", minimum=1),
+        string(
+            "event",
+            "opened, allowed or forbidden (a plan), spent (a round), others (their ledgers noted)",
+            "建立、批准或撤销（方案）、支出（一轮）、记录他院台账",
+            allowed=("opened", "allowed", "forbidden", "spent", "others"),
+        ),
+        string("plan_digest", "SHA-256 of the plan", "方案的 SHA-256", nullable=True),
+        string(
+            "run_digest",
+            "SHA-256 of the run and its hospitals",
+            "运行及其医院的 SHA-256",
+            nullable=True,
+        ),
+        integer("round", "Round of the run", "轮次", nullable=True, minimum=1),
+        _HOSPITALS,
+        number(
+            "epsilon_spent",
+            "ε of all rounds so far at the budget's δ",
+            "截至该行在预算 δ 下已支出的 ε",
+            minimum=0,
+        ),
+        number(
+            "epsilon_budget", "Budget for the life of the cohort", "该队列的终身预算", minimum=0
+        ),
+        number("delta", "δ of the budget", "预算的 δ", minimum=0, maximum=1),
+        timestamp("noted_at", "When it was written", "记录时间"),
+    ),
+)
+
 TABLES: tuple[Table, ...] = (
     PATIENTS,
     TREATMENTS,
@@ -2584,6 +2736,9 @@ TABLES: tuple[Table, ...] = (
     QUARANTINE,
     QUALITY_VERDICTS,
     DISCLOSURE,
+    FEDERATED_RUNS,
+    FEDERATED_RESULTS,
+    PRIVACY_LEDGER,
 )
 
 

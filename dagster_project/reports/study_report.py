@@ -28,6 +28,7 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("survival", "Progression-free survival", "无进展生存"),
     ("dhi", "Dynamic Heterogeneity Index", "动态异质性指数"),
     ("models", "Models", "模型"),
+    ("federated", "Of all hospitals together", "各医院联合结果"),
     ("dynamic", "Dynamic iRECIST", "动态iRECIST"),
     ("limits", "What this report does not claim", "本报告不主张的内容"),
 )
@@ -181,6 +182,8 @@ def _modelling(tables: s.Tables, study: Study) -> dict[str, Any]:
         "roc_figures": {task: _draw_roc(tables, runs, task) for task in tasks},
         "alarms": [r for r in runs if r["auc"] >= study.section("model")["leakage_auc"]],
         "dynamic": s.summarise_dynamic(tables["dynamic_irecist"]),
+        "federated": s.summarise_federated(tables["federated_runs"], tables["federated_results"]),
+        "ledger": s.newest_ledger_line(tables["privacy_ledger"]),
     }
 
 

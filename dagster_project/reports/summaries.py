@@ -990,6 +990,24 @@ def _roc_curve(
     return RocCurve(roc_points(y, p), Estimate(auc_delong(y, p).value, *bounds))
 
 
+FEDERATED_SHOWN = 20
+"""Statistics of a federated run that the report lists; all of them are in the table."""
+
+
+def summarise_federated(runs: pl.DataFrame, results: pl.DataFrame) -> list[Row]:
+    """Federated runs, newest first, each with its statistics; points of curves are left out."""
+    figures = results.filter(~pl.col("statistic").str.contains("@", literal=True))
+    return [
+        {**run, "statistics": figures.filter(run=run["run"]).head(FEDERATED_SHOWN).to_dicts()}
+        for run in runs.sort("ended_at", "run", descending=True).iter_rows(named=True)
+    ]
+
+
+def newest_ledger_line(ledger: pl.DataFrame) -> Row | None:
+    """The last line of the privacy ledger, which has what is spent; None where there is none."""
+    return ledger.sort("line").row(-1, named=True) if ledger.height else None
+
+
 def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
     """By visit and iRECIST response: patients by state and advice, probabilities shown and not."""
     order = ["iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iUPD", "iCPD", "iNE", "iNED"]

@@ -103,12 +103,12 @@ def logged(trained, tmp_path_factory) -> Log:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(elsewhere)
         patch.setattr(socket.socket, "connect", refuse)
-        tracking._client(f"sqlite:///{folder}/empty.db")
+        tracking.make_client(f"sqlite:///{folder}/empty.db")
         shutil.copy(folder / "empty.db", folder / "mlflow.db")
         runs = log(trained, folder)
         assert list(elsewhere.iterdir()) == []
     uri = f"sqlite:///{folder}/mlflow.db"
-    return Log(folder, uri, runs, tracking._client(uri))
+    return Log(folder, uri, runs, tracking.make_client(uri))
 
 
 def test_1_rows_of_model_runs_keep_the_contract_of_their_table(logged):
@@ -326,7 +326,7 @@ def test_14_a_run_that_breaks_off_is_failed_not_finished(trained, fresh, monkeyp
     monkeypatch.setattr(tracking, "_write_artifacts", broken)
     with pytest.raises(OSError, match="disk full"):
         log(trained, fresh)
-    client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    client = tracking.make_client(f"sqlite:///{fresh}/mlflow.db")
     experiment = client.get_experiment_by_name("lakehouse-T1")
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == [
         "FAILED",
@@ -345,7 +345,7 @@ def test_15_a_model_of_an_unknown_kind_is_refused(logged, tmp_path):
 def test_16_a_raised_alarm_is_written_and_stops_nothing(trained, fresh):
     alarming = replace(trained[1], verdicts=(leakage_verdict(0.97, SECTION["leakage_auc"]),))
     runs = log([alarming], fresh)
-    client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    client = tracking.make_client(f"sqlite:///{fresh}/mlflow.db")
     version = client.get_model_version_by_alias("response-T1", "candidate")
     assert version.tags["leakage_alarm"] == "raised"
     told = client.get_run(runs["mlflow_run_id"].item()).data.tags
@@ -376,7 +376,7 @@ def looking(monkeypatch):
 
 
 def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh, looking):
-    client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    client = tracking.make_client(f"sqlite:///{fresh}/mlflow.db")
     looking(0.05)
     log(trained, fresh, section=SECTION)
     held = client.get_model_version_by_alias("response-T1", "candidate")
@@ -414,7 +414,7 @@ def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh
 
 def test_18b_between_two_looks_nobody_is_promoted_and_the_next_one_is_named(trained, fresh):
     client, best = (
-        tracking._client(f"sqlite:///{fresh}/mlflow.db"),
+        tracking.make_client(f"sqlite:///{fresh}/mlflow.db"),
         replace(best_model(trained), verdicts=()),
     )
     others = [t for t in trained if t.name != best.name and not t.negative_control]
@@ -439,7 +439,7 @@ def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(
 ):
     uri, easy = f"sqlite:///{fresh}/mlflow.db", {**SECTION, "promotion_slope": [-100, 100]}
     looking(math.inf)
-    tracking._client(uri)
+    tracking.make_client(uri)
     assert tracking.find_served(uri, "T1", ("champion", "candidate")) is None
     with pytest.raises(
         LookupError, match="no model of task T1 carries the alias champion; materialise model_runs"

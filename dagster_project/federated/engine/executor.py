@@ -95,6 +95,7 @@ class HospitalExecutor(Executor):  # type: ignore[misc]  # NVFlare has no types
     def _note(self, outcome: Outcome) -> None:
         rounds = self._plan.asked.rounds
         state = {**vars(outcome), "rounds": rounds, "cpu_s": time.process_time()}
+        state["plan"] = self._plan.sections
         write_outcome(self._places.outcome(self._name), Outcome(**state))
 
 

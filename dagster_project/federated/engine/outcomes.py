@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -15,8 +16,8 @@ RUNNING, DONE, FAILED = "running", "done", "failed"
 class Outcome:
     """A run at one place.
 
-    `request` and `number` are the last request; `result` is at hospitals alone; `en` and `zh` state
-    why it failed.
+    `request` and `number` are the last request; `result` and `plan` (its sections) are at hospitals
+    alone; `en` and `zh` state why it failed; `at` is when this was written.
     """
 
     state: str
@@ -27,6 +28,8 @@ class Outcome:
     zh: str = ""
     cpu_s: float = 0.0
     result: dict[str, Any] | None = field(default=None, repr=False)
+    plan: dict[str, Any] | None = field(default=None, repr=False)
+    at: str = field(default="", compare=False)
 
 
 def write_outcome(file: Path, outcome: Outcome) -> None:
@@ -35,7 +38,8 @@ def write_outcome(file: Path, outcome: Outcome) -> None:
     fresh = file.with_suffix(".new")
     descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-        json.dump(asdict(outcome), opened)
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        json.dump({**asdict(outcome), "at": now}, opened)
     fresh.replace(file)
 
 
@@ -45,3 +49,9 @@ def read_outcome(file: Path) -> Outcome | None:
         return Outcome(**json.loads(file.read_text(encoding="ascii")))
     except FileNotFoundError:
         return None
+
+
+def read_outcomes(folder: Path) -> dict[str, Outcome]:
+    """How each run ended, by its name."""
+    found = {file.stem: read_outcome(file) for file in sorted(folder.glob("*.json"))}
+    return {name: outcome for name, outcome in found.items() if outcome is not None}
