@@ -44,7 +44,7 @@ class Federation:
         return Places(self.folder / name / "federated")
 
     @classmethod
-    def make(cls, folder: Path, rows: Mapping[str, Path], budget: Budget) -> Federation:
+    def make(cls, folder: Path, rows: Mapping[str, Path | None], budget: Budget) -> Federation:
         """Provision a federation: keys at the hospitals, requests, certificates, pins, ledgers.
 
         Parameters
@@ -52,7 +52,7 @@ class Federation:
         folder
             Of the homes.
         rows
-            Each hospital's table, by its code.
+            Each hospital's table, by its code; None where rows come from its lake.
         """
         address = Address(LOOPBACK, free_port())
         coordinator = Places(folder / "coordinator" / "federated")
@@ -179,13 +179,15 @@ def deal(table: Path, codes: Sequence[str], folder: Path) -> dict[str, Path]:
     return tables
 
 
-def _join(places: Places, code: str, table: Path, budget: Budget) -> str:
+def _join(places: Places, code: str, table: Path | None, budget: Budget) -> str:
     """A hospital's own part before it is approved; the fingerprint of its key."""
     places.make()
     Ledger.create(places.folder, code, budget)
     key = make_key(places.key)
     write_closed(places.request, make_request(code, key))
-    write_closed(places.rows, str(table.resolve()).encode())
+    places.note_medium()
+    if table is not None:
+        write_closed(places.rows, str(table.resolve()).encode())
     return fingerprint(public_bytes(key))
 
 
