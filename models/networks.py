@@ -361,10 +361,12 @@ def train_side_by_side(
     rows: list[np.ndarray],
     section: Section,
     seed: int,
+    start: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, np.ndarray], list[float]]:
     """Train one network per list of rows, all at once (vmap over stacked weights).
 
-    Returns the stacked weights and the mean loss per epoch.
+    Returns the stacked weights and the mean loss per epoch. Where `start` is given, training goes
+    on from these stacked weights.
 
     AdamW with decoupled weight decay and a cosine rate; the batches of each are drawn from its own
     rows alone. Results repeat for the same seed on the same kind of device. On the CPU one thread
@@ -387,6 +389,7 @@ def train_side_by_side(
             rows,
             section,
             seed,
+            start,
         )
 
 
@@ -408,6 +411,7 @@ def _descend(
     rows: list[np.ndarray],
     section: Section,
     seed: int,
+    start: Mapping[str, np.ndarray] | None,
 ) -> tuple[dict[str, np.ndarray], list[float]]:
     import torch
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
@@ -416,7 +420,10 @@ def _descend(
     stacked, buffers = stack_module_state(networks)
     # Detached: else autograd records every step a second time, and weight and gradient hold each
     # other's graph for good.
-    weights = {k: w.detach() for k, w in stacked.items()}
+    weights = {
+        k: w.detach() if start is None else torch.from_numpy(start[k].copy()).to(w)
+        for k, w in stacked.items()
+    }
     network = networks[0].train()
 
     def loss(w: dict[str, Tensor], b: dict[str, Tensor], y: Tensor, *batch: Tensor) -> Tensor:

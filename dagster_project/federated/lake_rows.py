@@ -25,6 +25,7 @@ from dagster_project.federated.plans import (
     CountsSection,
     DhiLimitsSection,
     LogisticSection,
+    NetworkSection,
     Plan,
     ReadersSection,
     RowsSection,
@@ -70,12 +71,14 @@ ANY_FEATURE = "SELECT min(feature) FROM delta_features"
 class LakeRows:
     """One row per patient, `patient` first.
 
-    `ratios` (pairs of copies, components) and `n_lesions` are DHI's calibration.
+    `ratios` (pairs of copies, components) and `n_lesions` are DHI's calibration; `dataset` is what
+    networks see.
     """
 
     frame: pl.DataFrame
     ratios: Floats | None = None
     n_lesions: int = 0
+    dataset: Dataset | None = None
 
 
 def read_lake_rows(home: Home, plan: Plan, hospital: str, medium: str) -> LakeRows:
@@ -173,6 +176,8 @@ class _Source:
         asked = self.plan.asked
         if isinstance(asked, DhiLimitsSection):
             return self._ratios()
+        if isinstance(asked, NetworkSection):
+            return self._sequences()
         return LakeRows(self._frame(asked))
 
     def _frame(self, asked: Any) -> pl.DataFrame:
@@ -288,6 +293,13 @@ class _Source:
         placed = place_comparisons(self.people.with_row_index("row"), pairs, found)
         lesions = np.unique(placed.at[np.unique(placed.ratio_row)][:, [0, 2]], axis=0)
         return LakeRows(self.people.select("patient"), placed.ratios, len(lesions))
+
+    def _sequences(self) -> LakeRows:
+        """Lesions over the visits, with the features that the study's networks see."""
+        features = self.lakehouse.study.learning["network_features"]
+        dataset = self._dataset([f"{name}@tumor@T0" for name in features])
+        frame = pl.DataFrame({"patient": dataset.patients, "label": dataset.y.astype(bool)})
+        return LakeRows(frame, dataset=dataset)
 
     def _dataset(self, columns: list[str]) -> Dataset:
         """The study's own data set of the plan's patients, with what these columns need."""

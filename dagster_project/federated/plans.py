@@ -416,6 +416,45 @@ class LogisticSection(Asked):
         return _one_a_column(self.columns, self.centres, self.units)
 
 
+class NetworkSection(Asked):
+    """[network]: one of the study's networks by federated averaging, without noise.
+
+    It stays within the consortium. `weights` is the number of weights of one network; `folds` are
+    as many networks more, each of which leaves out a part of every hospital's patients.
+    """
+
+    TUNING: ClassVar[frozenset[str]] = frozenset(
+        {"centres", "units", "average", "epochs", "rate", "seed"}
+    )
+    architecture: Literal["st_gcn", "decomposition_transformer"]
+    weights: Count
+    centres: Numbers
+    units: Units
+    average: Annotated[int, Ge(1), Le(200)]
+    epochs: Annotated[int, Ge(1), Le(50)]
+    rate: AboveZero
+    folds: Annotated[int, Ge(2), Le(10)]
+    seed: Annotated[int, Ge(0), Le(2**31 - 1)]
+
+    def outcome_of(self, task: str) -> str:
+        """The label of the task."""
+        return LABELS[task]
+
+    @property
+    def rounds(self) -> int:
+        """Moments of the inputs, averages, and scores of the patients left out."""
+        return self.average + 2
+
+    @property
+    def length(self) -> int:
+        """Weights of all networks, patients of each, and the loss."""
+        return (self.folds + 1) * (self.weights + 2)
+
+    def find_problem(self, plan: PlanSection) -> Wording | None:  # noqa: ARG002
+        """A centre and a unit a feature."""
+        return _one_a_column([""] * len(self.units), self.centres)
+
+
 KINDS: Mapping[str, type[Asked]] = {
     "counts": CountsSection,
     "survival": SurvivalSection,
@@ -425,6 +464,7 @@ KINDS: Mapping[str, type[Asked]] = {
     "combat": CombatSection,
     "dhi_limits": DhiLimitsSection,
     "logistic": LogisticSection,
+    "network": NetworkSection,
 }
 """What can be asked, by the name of its section."""
 

@@ -12,7 +12,7 @@ from dagster_project.lake.migrations import latest
 from dagster_project.study import load_study
 from tests.federated.plans import CODES
 
-PATIENTS, SEED = 66, 5
+PATIENTS, SEED = 84, 5
 
 
 @cache

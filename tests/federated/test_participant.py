@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -23,9 +24,10 @@ from dagster_project.federated.messages import (
 )
 from dagster_project.federated.noise import noise_of_sum
 from dagster_project.federated.noisy_counts import read_counts
-from dagster_project.federated.participant import Participant
+from dagster_project.federated.participant import Participant, check_clocks
 from dagster_project.federated.refusals import (
     BudgetSpent,
+    ClockOff,
     FailedCheck,
     ForgedMessage,
     HospitalMissing,
@@ -245,6 +247,37 @@ def test_another_hospital_whose_ledger_lost_lines(study, plan, tmp_path):
     for code in ("BJCH", "SHFD"):
         with pytest.raises(LedgerRolledBack, match="GZSM has 2 lines"):
             members[code].hear({o: sent[code] for o, sent in greetings.items() if o != code})
+
+
+def at_once(study, plan, seconds):
+    """Greetings of hospitals whose clocks are off by so many seconds, heard by each."""
+    run, moment = study.run_of(plan), dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
+    members = {}
+    for code, off in zip(run.codes, seconds, strict=True):
+        clock = moment + dt.timedelta(seconds=off)
+        members[code] = Participant(
+            plan, run, code, KEYS[code], study.ledgers[code], "c" * 64, now=lambda t=clock: t
+        )
+    sent = greet(members)
+    for code, member in members.items():
+        member.hear({sender: given[code] for sender, given in sent.items() if sender != code})
+
+
+def test_clocks_that_differ_by_less_than_five_minutes_do(study, plan):
+    at_once(study, plan, (0, 299, -299))
+
+
+@pytest.mark.parametrize("seconds", [(0, 301, 0), (0, -86400, 10), (-299, 302, 0)])
+def test_a_clock_that_is_five_minutes_off_is_named_by_every_hospital(study, plan, seconds):
+    with pytest.raises(ClockOff, match=r"clock of GZSM is") as found:
+        at_once(study, plan, seconds)
+    assert "GZSM 的时钟" in found.value.zh
+    assert all(ledger.account().exact_steps == 0 for ledger in study.ledgers.values())
+
+
+def test_a_time_that_is_no_number_is_off():
+    with pytest.raises(ClockOff, match="SHFD"):
+        check_clocks({"BJCH": 0.0, "GZSM": 1.0, "SHFD": float("nan")})
 
 
 def test_a_run_of_the_same_name_again(study, plan):

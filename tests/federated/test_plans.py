@@ -54,6 +54,26 @@ ASKED = {
         "epsilon": 1.0,
         "delta": 1e-5,
     },
+    "network": {
+        "architecture": "st_gcn",
+        "weights": 3410,
+        "centres": [0, 1],
+        "units": [1, 2],
+        "average": 16,
+        "epochs": 1,
+        "rate": 0.01,
+        "folds": 5,
+        "seed": 1,
+    },
+}
+
+ROWS = {
+    "outcome": "response",
+    "population": "training",
+    "group": "none",
+    "protocol": "0" * 16,
+    "schema_version": 2,
+    "simulated": False,
 }
 
 
@@ -85,7 +105,9 @@ def test_the_length_that_is_stated_is_that_of_the_query():
         "dhi_limits": ComponentRatios(0.95),
         "logistic": LogisticPlan(("p", "d"), (50, 1), (25, 0.5), 500, 40, 1.0, 2.0, penalty=0.05),
     }
-    assert {k: plan_of(k).asked.length for k in KINDS} == {k: q.length for k, q in queries.items()}
+    found = {k: plan_of(k).asked.length for k in KINDS}
+    assert found.pop("network") == 6 * (3410 + 2), "six networks, their patients and loss"
+    assert found == {k: q.length for k, q in queries.items()}
 
 
 # -- what is refused -------------------------------------------------------------------------------
@@ -186,6 +208,41 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=150)
+@pytest.mark.parametrize(
+    ("kind", "rows", "fault"),
+    [
+        ("logistic", {"outcome": "pfs"}, "outcome has to be response"),
+        ("survival", {"outcome": "os"}, "outcome has to be pfs"),
+        ("moments", {"outcome": "response"}, "outcome has to be none"),
+        ("auc", {"population": "eligible"}, "population has to be training"),
+        ("logistic", {"protocol": "abc"}, "[rows] protocol"),
+        ("logistic", {"group": "name"}, "[rows] group"),
+        ("logistic", {"patients": "all"}, "[rows] patients is not known"),
+    ],
+)
+def test_rows_of_the_lake_fit_what_is_asked(kind, rows, fault):
+    sections = {"plan": PLAN, kind: ASKED[kind], "rows": ROWS | rows}
+    with pytest.raises(PlanUnusable) as found:
+        parse_plan(copy.deepcopy(sections))
+    assert fault in found.value.en
+
+
+def test_rows_are_part_of_the_digest_and_another_protocol_is_the_same_query():
+    def made(**changes):
+        rows = ROWS | changes
+        return parse_plan(
+            copy.deepcopy({"plan": PLAN, "logistic": ASKED["logistic"], "rows": rows})
+        )
+
+    plain, own = plan_of("logistic"), made()
+    assert plain.digest != own.digest
+    assert plain.query != own.query
+    assert made(protocol="1" * 16).digest != own.digest
+    assert made(protocol="1" * 16).query == own.query
+    assert made(simulated=True).query != own.query
+    assert parse_plan(own.sections).digest == own.digest
+
+
 @given(st.sampled_from(sorted(KINDS)), VALUES, st.data())
 def test_any_value_is_a_plan_or_refused_and_no_other_error(kind, value, data):
     key = data.draw(st.sampled_from(["", *ASKED[kind]]))

@@ -14,7 +14,8 @@ are those that the plan names:
 | combat | those of the plan, and `batch` |
 | logistic | those of the plan, and `label` |
 
-`dhi_limits` are of pairs of copies, and come from the lake alone.
+`dhi_limits` are of pairs of copies and `network` of lesions over visits: both come from the lake
+alone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from dagster_project.federated.lake_rows import LakeRows, read_lake_rows
 from dagster_project.federated.limits import CombinedRatios, ComponentRatios
 from dagster_project.federated.logistic import descent, gradients
 from dagster_project.federated.moments import Moments, ReaderAgreement
+from dagster_project.federated.network import Averaging, train
 from dagster_project.federated.noise import noise_of_sum
 from dagster_project.federated.noisy_counts import read_auc, read_counts, read_survival
 from dagster_project.federated.plans import (
@@ -46,6 +48,7 @@ from dagster_project.federated.plans import (
     DhiLimitsSection,
     LogisticSection,
     MomentsSection,
+    NetworkSection,
     Plan,
     ReadersSection,
     SurvivalSection,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from dagster_project.federated.engine.places import Places
+    from models.datasets import Dataset
 
 PATIENT = "patient"
 
@@ -66,13 +70,15 @@ PATIENT = "patient"
 class Rows:
     """A hospital's rows for one plan; `cohort` is their digest, whatever their order.
 
-    `ratios` (pairs of copies, components) and `n_lesions` are for DHI's limits.
+    `ratios` (pairs of copies, components) and `n_lesions` are for DHI's limits, `dataset` for
+    networks.
     """
 
     table: Mapping[str, list[Any]]
     cohort: str
     ratios: npt.NDArray[np.float64] | None = field(default=None, compare=False)
     n_lesions: int = 0
+    dataset: Dataset | None = field(default=None, compare=False)
 
     def texts(self, column: str) -> list[str]:
         """A column of names."""
@@ -108,6 +114,8 @@ def rows_at(places: Places, plan: Plan, hospital: str) -> Rows:
 
 def rows_of_lake(plan: Plan, found: LakeRows) -> Rows:
     """The same rows with their digest, held to their types as those of a table are."""
+    if found.dataset is not None:
+        return Rows({}, _digest([[found.dataset.digest]]), dataset=found.dataset)
     if found.ratios is None:
         return typed_rows(plan, found.frame)
     cohort = _digest([found.frame[PATIENT].to_list()])
@@ -344,6 +352,22 @@ def _logistic(asked: LogisticSection, rows: Rows) -> Computation:
             return {"intercept": intercept, **dict(zip(asked.columns, slopes, strict=True))}
 
 
+def _network(asked: NetworkSection, rows: Rows) -> Computation:
+    """The study's network with the regions and features of its protocol."""
+    from dagster_project.radiomics.regions import region_names
+
+    assert rows.dataset is not None
+    study = load_study()
+    averaging = Averaging(
+        asked,
+        tuple(region_names(study.section("radiomics"))),
+        tuple(study.learning["network_features"]),
+        rows.dataset.task.visits,
+        study.learning,
+    )
+    return train(averaging, rows.dataset)
+
+
 COMPUTATIONS: Mapping[type[Asked], Callable[[Any, Rows], Computation]] = {
     SurvivalSection: _survival,
     AucSection: _auc,
@@ -352,5 +376,6 @@ COMPUTATIONS: Mapping[type[Asked], Callable[[Any, Rows], Computation]] = {
     CombatSection: _combat,
     DhiLimitsSection: _dhi_limits,
     LogisticSection: _logistic,
+    NetworkSection: _network,
 }
 """By what is asked; `[counts]` is apart, since it needs the hospital's code."""

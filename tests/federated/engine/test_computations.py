@@ -11,6 +11,7 @@ import pytest
 from dagster_project.federated.engine.computations import computation, read_rows
 from dagster_project.federated.engine.simulation import deal
 from dagster_project.federated.refusals import KindNotRun, RowsUnusable
+from dagster_project.statistics.icc import icc
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.statistics.survival import kaplan_meier
 from tests.federated.engine.cases import a_table
@@ -161,7 +162,23 @@ def test_a_file_that_is_no_table(tmp_path):
         read_rows(plan_of(), tmp_path / "none.csv")
 
 
-def test_kinds_that_are_not_run(tmp_path):
+def test_agreement_of_readers(tmp_path):
+    frame = FRAME.with_columns(reader_1=pl.col("size") * 9 + 30, reader_2=pl.col("size") * 9 + 31)
+    plan = plan_of(
+        readers={"readers": 2, "centre_mm": 30.0, "unit_mm": 9.0, "one_pair_a_patient": True}
+    )
+    parts = [
+        computation(plan, code, rows_at(tmp_path, plan, frame[i::3]))
+        for i, code in enumerate(CODES)
+    ]
+    wanted = icc(frame.select("reader_1", "reader_2").to_numpy())
+    for found in drive(parts):
+        assert found["pairs"] == 60
+        assert found["icc"]["value"] == pytest.approx(wanted.value, abs=1e-5)
+        assert found["icc"]["lower"] == pytest.approx(wanted.lower, abs=1e-5)
+
+
+def test_kinds_that_take_rows_from_the_lake_alone(tmp_path):
     with pytest.raises(KindNotRun, match="dhi_limits"):
         rows_at(tmp_path, plan_of(dhi_limits={}), FRAME)
 

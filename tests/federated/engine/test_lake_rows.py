@@ -32,7 +32,7 @@ from tests.federated.hospitals import PINNED
 from tests.federated.lakes import lake_plan, simulated
 from tests.federated.plans import CODES, LOGISTIC
 
-pytestmark = pytest.mark.xdist_group("federated_lakes")
+pytestmark = pytest.mark.xdist_group("federated_processes")
 
 COLUMNS = ["pd_l1_tps", "sum_mm_change@T0-T1", "dhi@T0-T1"]
 SCALED = {"columns": COLUMNS, "centres": [50, -0.1, 1.0], "units": [25, 0.2, 0.5]}
@@ -48,7 +48,9 @@ def hospitals():
         places = Places(folder / code / "federated")
         places.make()
         places.note_medium()
-    return folder, whole
+    yield folder, whole
+    for code in CODES:
+        shutil.rmtree(folder / code / "federated")
 
 
 def rows_of(hospitals, plan):

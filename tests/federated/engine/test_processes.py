@@ -1,7 +1,8 @@
 """Runs over real processes: a coordinator and three hospitals, each with a home, by mTLS.
 
-One federation is started for all tests; what ends a process comes last. The coordinator's own rules
-are off, so that what is refused is refused at the hospitals.
+Each hospital has a lake, and a table of its own for plans without [rows]. One federation is started
+for all tests; what ends a process comes last. The coordinator's own rules are off, so that what is
+refused is refused at the hospitals.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ from dagster_project.federated.engine.certificates import Authority, make_key, m
 from dagster_project.federated.engine.computations import computation, read_rows
 from dagster_project.federated.engine.jobs import new_name, write_job
 from dagster_project.federated.engine.kits import invite, write_hospital
-from dagster_project.federated.engine.outcomes import read_outcome
+from dagster_project.federated.engine.outcomes import read_outcome, read_outcomes
 from dagster_project.federated.engine.processes import environment
 from dagster_project.federated.engine.simulation import Federation
 from dagster_project.federated.fixed_point import MODULUS
+from dagster_project.federated.home_records import read_results, read_runs
 from dagster_project.federated.identities import fingerprint, public_bytes
 from dagster_project.federated.ledger import Budget, Ledger
 from dagster_project.federated.logistic import gradients
 from dagster_project.federated.refusals import EngineFailed
+from dagster_project.study import load_study
 from tests.federated.engine.cases import a_table
 from tests.federated.engine.test_computations import drive
+from tests.federated.lakes import lake_plan, simulated
 from tests.federated.plans import CODES, LOGISTIC, plan_of
 
 pytestmark = pytest.mark.xdist_group("federated_processes")
@@ -43,18 +47,29 @@ PLAN = plan_of(logistic={**LOGISTIC, "steps": 3})
 LONG = plan_of(logistic={**LOGISTIC, "steps": 400, "rate": 1e-300})
 """Its weights stay 0, so that hospitals send the same in every round."""
 
+NAMES = load_study().section("model")["network_features"][:2]
+FROM_LAKES = lake_plan(
+    {"outcome": "none"},
+    moments={
+        "columns": ["pd_l1_tps", f"{NAMES[0]}@tumor@T0-T1"],
+        "centres": [50, 0],
+        "units": [25, 0.5],
+    },
+)
+LIMITS = lake_plan({"outcome": "none"}, dhi_limits={})
+
 TIMEOUT_S = 5
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("federation")
+def federation():
+    folder, _ = simulated()
     tables = {}
     for i, code in enumerate(CODES):
         tables[code] = folder / f"{code}.csv"
         FRAME[i::3].write_csv(tables[code])
     made = Federation.make(folder, tables, Budget(3.0, 1e-5))
-    for plan in (PLAN, LONG):
+    for plan in (PLAN, LONG, FROM_LAKES, LIMITS):
         made.allow(plan)
     rules = made.places("coordinator").workspace / "local" / "authorization.json"
     everything = {"lead": "any", "project_admin": "any"}
@@ -99,6 +114,35 @@ def test_a_model_of_three_hospitals_is_that_of_all_rows(federation, running, tmp
     assert [o.request for o in seen][-1] == "close"
     for code in CODES:
         assert Ledger(federation.places(code).folder).account().exact_steps == 3
+
+
+def test_figures_of_three_lakes_are_those_of_all_patients(federation, running):
+    outcomes = federation.carry_out(FROM_LAKES, 60, ignore)
+    found = {code: outcome.result["columns"]["pd_l1_tps"] for code, outcome in outcomes.items()}
+    values = simulated()[1].patients["pd_l1_tps"].drop_nulls()
+    for columns in found.values():
+        assert columns["n"] == values.len()
+        assert columns["mean"] == pytest.approx(values.mean(), abs=1e-4)
+        assert columns["sd"] == pytest.approx(values.std(), abs=1e-4)
+    rows = read_runs(federation.places("BJCH").home)
+    assert rows.filter(kind="moments")["state"].to_list() == ["done"]
+    assert read_results(federation.places("BJCH").home).filter(kind="moments").height == 6
+
+
+def test_a_hospital_that_may_not_read_its_lake_is_named_with_the_cause(federation, running):
+    places = federation.places("GZSM")
+    before = places.medium.read_text()
+    places.medium.write_text("age1another")
+    try:
+        with pytest.raises(EngineFailed, match=r"GZSM has refused \(OtherMedium\)"):
+            federation.carry_out(LIMITS, 60, ignore)
+    finally:
+        places.medium.write_text(before)
+    outcomes = [read_outcomes(federation.places(code).results) for code in CODES]
+    ended = [o for found in outcomes for o in found.values() if o.plan == LIMITS.sections]
+    assert len(ended) == 3
+    assert all(o.state == "failed" and o.result is None for o in ended)
+    assert any("key drive" in o.en for o in ended)
 
 
 def test_the_coordinators_files_hold_no_value_and_all_are_closed(federation, running):
