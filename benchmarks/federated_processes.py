@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ CODES = ["BJCH", "GZSM", "SHFD"]
 ROUNDS = 40
 
 
-def plan_of(steps: int):
+def plan_of(steps: int, codes: Sequence[str] = CODES):
     """A logistic model without noise."""
     asked = {"columns": ["size", "dhi"], "centres": [0, 0], "units": [1, 1], "patients": 300}
     asked |= {"steps": steps, "clip": 1.0, "rate": 2.0, "penalty": 0.05, "reach": 3.0}
-    section = {"name": f"{steps} rounds", "hospitals": CODES, "task": "T1"}
+    section = {"name": f"{steps} rounds", "hospitals": list(codes), "task": "T1"}
     return parse_plan({"plan": section, "logistic": {**asked, "epsilon": 0, "delta": 1e-5}})
 
 

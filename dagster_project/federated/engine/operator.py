@@ -16,7 +16,7 @@ from dagster_project.federated.engine.certificates import Authority
 from dagster_project.federated.engine.jobs import new_name, write_job
 from dagster_project.federated.engine.outcomes import Outcome
 from dagster_project.federated.engine.places import Places
-from dagster_project.federated.engine.processes import Running, environment
+from dagster_project.federated.engine.processes import Running, Within, environment
 from dagster_project.federated.engine.submission import await_hospitals, follow, session
 from dagster_project.federated.key_agreement import Run
 from dagster_project.federated.plans import Plan
@@ -44,7 +44,9 @@ class Order:
     outcome: str = ""
 
 
-def operate(places: Places, order: Order, progress: Callable[[Outcome], None]) -> None:
+def operate(
+    places: Places, order: Order, progress: Callable[[Outcome], None], within: Within = ()
+) -> None:
     """Carry out an order to its end.
 
     Raises
@@ -53,7 +55,7 @@ def operate(places: Places, order: Order, progress: Callable[[Outcome], None]) -
         With the sentences of what has failed; the run is ended.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [*within, sys.executable, "-m", __name__],
         env=environment(places.folder.parent),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,21 +56,29 @@ class Running:
         self.process.wait()
 
 
-def start_hospital(home: Path, kit: Path, hospital: str) -> Running:
+Within = Sequence[str]
+"""A command in front of a process, such as one that enters a network namespace; none by default."""
+
+
+def start_hospital(home: Path, kit: Path, hospital: str, within: Within = ()) -> Running:
     """The one process of a hospital; it connects to the coordinator and listens for nobody."""
-    return _start(home, kit, "client.client_train", "fed_client.json", f"uid={hospital}", hospital)
+    return _start(
+        home, kit, ("client.client_train", "fed_client.json", f"uid={hospital}"), hospital, within
+    )
 
 
-def start_coordinator(home: Path, kit: Path) -> Running:
+def start_coordinator(home: Path, kit: Path, within: Within = ()) -> Running:
     """The coordinator's process."""
-    return _start(home, kit, "server.server_train", "fed_server.json", "", "coordinator")
+    return _start(home, kit, ("server.server_train", "fed_server.json"), "coordinator", within)
 
 
 def _start(
-    home: Path, kit: Path, module: str, startup: str, more: str, organisation: str
+    home: Path, kit: Path, what: tuple[str, ...], organisation: str, within: Within
 ) -> Running:
+    module, startup, *more = what
     settings = ["secure_train=true", f"org={organisation}", "config_folder=config"]
     command = [
+        *within,
         *(sys.executable, "-m", f"nvflare.private.fed.app.{module}"),
         *("-m", str(kit), "-s", startup),
         *("--set", *settings, *([more] if more else [])),

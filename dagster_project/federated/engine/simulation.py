@@ -8,8 +8,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from dagster_project.federated.engine.certificates import Authority, make_key, make_request
 from dagster_project.federated.engine.computations import read_frame
@@ -18,7 +19,12 @@ from dagster_project.federated.engine.kits import Address, invite, write_coordin
 from dagster_project.federated.engine.operator import WAIT_S, Order, operate
 from dagster_project.federated.engine.outcomes import Outcome, read_outcome
 from dagster_project.federated.engine.places import Places, write_closed
-from dagster_project.federated.engine.processes import Running, start_coordinator, start_hospital
+from dagster_project.federated.engine.processes import (
+    Running,
+    Within,
+    start_coordinator,
+    start_hospital,
+)
 from dagster_project.federated.identities import fingerprint, public_bytes
 from dagster_project.federated.key_agreement import Run
 from dagster_project.federated.ledger import Budget, Ledger
@@ -38,13 +44,22 @@ class Federation:
     folder: Path
     address: Address
     fingerprints: Mapping[str, str]
+    within: Mapping[str, Within] = field(default_factory=dict)
+    """By name, what stands in front of a party's processes (`processes.Within`)."""
 
     def places(self, name: str) -> Places:
         """Of a hospital by its code, or of `coordinator`."""
         return Places(self.folder / name / "federated")
 
     @classmethod
-    def make(cls, folder: Path, rows: Mapping[str, Path | None], budget: Budget) -> Federation:
+    def make(
+        cls,
+        folder: Path,
+        rows: Mapping[str, Path | None],
+        budget: Budget,
+        address: Address | None = None,
+        within: Mapping[str, Within] = MappingProxyType({}),
+    ) -> Federation:
         """Provision a federation: keys at the hospitals, requests, certificates, pins, ledgers.
 
         Parameters
@@ -53,8 +68,11 @@ class Federation:
             Of the homes.
         rows
             Each hospital's table, by its code; None where rows come from its lake.
+        address, within
+            Where the coordinator listens, on loopback by default, and what stands in front of each
+            party's processes.
         """
-        address = Address(LOOPBACK, free_port())
+        address = address or Address(LOOPBACK, free_port())
         coordinator = Places(folder / "coordinator" / "federated")
         coordinator.make()
         authority = Authority(coordinator.authority).make()
@@ -62,7 +80,7 @@ class Federation:
             code: _join(Places(folder / code / "federated"), code, table, budget)
             for code, table in rows.items()
         }
-        made = cls(folder, address, prints)
+        made = cls(folder, address, prints, within)
         for code, own in prints.items():
             places = made.places(code)
             request = places.request.read_bytes()
@@ -95,7 +113,9 @@ class Federation:
 
     def _start_coordinator(self, stack: ExitStack) -> Running:
         places = self.places("coordinator")
-        running = start_coordinator(self.folder / "coordinator", places.workspace)
+        running = start_coordinator(
+            self.folder / "coordinator", places.workspace, self.within.get("coordinator", ())
+        )
         stack.callback(running.end)
         return running
 
@@ -105,7 +125,9 @@ class Federation:
 
     def start_hospital_at(self, places: Places, code: str) -> Running:
         """The same from another home."""
-        return start_hospital(places.folder.parent, places.workspace, code)
+        return start_hospital(
+            places.folder.parent, places.workspace, code, self.within.get(code, ())
+        )
 
     def submit(
         self,
@@ -126,7 +148,7 @@ class Federation:
         if job is not None:
             file = places.outcome(job.name, coordinator=True)
             order = Order(kit, codes, wait_s, str(job), str(file))
-        operate(places, order, progress)
+        operate(places, order, progress, self.within.get("coordinator", ()))
 
     def carry_out(
         self, plan: Plan, timeout_s: int, progress: Callable[[Outcome], None]
