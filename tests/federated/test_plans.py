@@ -207,7 +207,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150)
 @pytest.mark.parametrize(
     ("kind", "rows", "fault"),
     [
@@ -243,6 +242,7 @@ def test_rows_are_part_of_the_digest_and_another_protocol_is_the_same_query():
     assert parse_plan(own.sections).digest == own.digest
 
 
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(KINDS)), VALUES, st.data())
 def test_any_value_is_a_plan_or_refused_and_no_other_error(kind, value, data):
     key = data.draw(st.sampled_from(["", *ASKED[kind]]))
