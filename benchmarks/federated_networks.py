@@ -51,7 +51,7 @@ def averaging_of(name: str, chosen: argparse.Namespace) -> Averaging:
         units=[1.0] * len(features),
         average=chosen.rounds,
         epochs=1,
-        rate=float(study.learning["network_rate"]),
+        rate=float(study.learning["learning_rate"]),
         folds=FOLDS,
         seed=1,
     )

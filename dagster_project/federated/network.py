@@ -174,7 +174,7 @@ def train(averaging: Averaging, dataset: Dataset) -> Generator[Floats, Floats, d
         local = {
             **averaging.section,
             "network_epochs": asked.epochs,
-            "network_rate": averaging.rate(number),
+            "learning_rate": averaging.rate(number),
             "device": "cpu",
         }
         trained, curve = train_side_by_side(

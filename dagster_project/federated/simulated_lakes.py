@@ -180,12 +180,12 @@ def _visits(drawn: SimulatedTables) -> pl.DataFrame:
 def _lesions(drawn: SimulatedTables) -> pl.DataFrame:
     return drawn.lesions.with_columns(
         scan=_digest("patient", "visit"),
-        mask_digest=pl.when("present").then(_digest("patient", "visit", "lesion")),
-        accepted_because=pl.lit("agreement"),
+        mask_digest=pl.when("is_present").then(_digest("patient", "visit", "lesion")),
+        acceptance_basis=pl.lit("agreement"),
         n_readers=pl.lit(2),
         organ=pl.lit("lung"),
-        node=False,
-        too_small=False,
+        is_lymph_node=False,
+        too_small_to_measure=False,
     )
 
 
