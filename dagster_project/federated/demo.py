@@ -70,10 +70,15 @@ def demo_plan(epsilon: float, patients: int = PATIENTS) -> Plan:
     names = study.section("model")["network_features"][:FEATURES]
     scales = {**SCALES, **{f"{name}@tumor@T0-T1": (0.0, 0.5) for name in names}}
     centres, units = zip(*scales.values(), strict=True)
-    asked = {"columns": list(scales), "centres": list(centres), "units": list(units)}
+    asked: dict[str, Any] = {
+        "columns": list(scales),
+        "centres": list(centres),
+        "units": list(units),
+    }
     asked |= {"patients": patients, "steps": STEPS, "clip": 1.0, "rate": 2.0, "penalty": 0.05}
     asked |= {"reach": 3.0, "epsilon": epsilon, "delta": DELTA}
-    rows = {"outcome": "response", "population": "training", "group": "none", "simulated": True}
+    rows: dict[str, Any] = {"outcome": "response", "population": "training", "group": "none"}
+    rows["simulated"] = True
     rows |= {"protocol": study.digest, "schema_version": latest()}
     name = "Response after T1, " + (f"ε = {epsilon:g}" if epsilon else "exact")
     section = {"name": name, "hospitals": list(CODES), "task": "T1"}

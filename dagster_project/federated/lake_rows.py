@@ -306,13 +306,14 @@ class _Source:
         from models.datasets import TASKS, DatasetError, build_dataset
 
         task = TASKS[self.plan.plan.task]
-        tables = {name: self._read(name) for name in ("patients", "responses", "lesions", "dhi")}
+        names = ("patients", "responses", "lesions", "dhi")
+        tables: dict[str, Any] = {name: self._read(name) for name in names}
+        tables |= self._measured(columns, list(task.visits))
         try:
             return build_dataset(
                 task,
                 cohort=self.people.with_columns(pl.col("label").fill_null(value=False)),
                 **tables,
-                **self._measured(columns, list(task.visits)),
                 comparisons=self._comparisons(columns, task.pairs),
             )
         except DatasetError:  # its text may name patients

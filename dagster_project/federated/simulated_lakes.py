@@ -76,9 +76,8 @@ def write_lake(home: Home, drawn: SimulatedTables, study: Study) -> None:
     tables = lake_tables(drawn, study)
     for name, frame in tables.items():
         lakehouse.lake.replace(name, fill_table(name, frame))
-    known = [tables[n] for n in ("eligibility", "outcomes", "responses", "timepoints")]
-    read = [fill_table(n, f) for n, f in zip(CAUSES, known, strict=True)]
-    cohort = derive_training_cohort(*read, study)
+    causes = {name: fill_table(name, tables[name]) for name in CAUSES}
+    cohort = derive_training_cohort(**causes, study=study)
     snapshot = lakehouse.lake.snapshot()
     lakehouse.lake.replace("training_cohort", cohort.with_columns(snapshot=pl.lit(snapshot)))
     pairs = {tuple(pair[n] for n in PAIR): pair for pair in drawn.pairs}
@@ -215,8 +214,8 @@ def _eligibility(drawn: SimulatedTables) -> pl.DataFrame:
 def _responses(drawn: SimulatedTables) -> pl.DataFrame:
     """Response of the last visit as drawn; sums of each reader and of the accepted read."""
     responder = drawn.cohort.select(*KEY, "label")
-    answer = pl.when(pl.col("visit") != "T2").then(pl.lit("SD"))
-    answer = answer.when("label").then(pl.lit("PR")).otherwise(pl.lit("SD"))
+    responded = (pl.col("visit") == "T2") & pl.col("label")
+    answer = pl.when(responded).then(pl.lit("PR")).otherwise(pl.lit("SD"))
     accepted = drawn.responses.select(*KEY, "visit", "sum_mm").with_columns(
         evaluator=pl.lit("accepted")
     )

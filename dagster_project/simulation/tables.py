@@ -76,7 +76,7 @@ class SimulatedTables:
 
     def of_site(self, site: str) -> SimulatedTables:
         """The rows of one site; habitats and `comparisons` stay those of all."""
-        frames = {
+        frames: dict[str, Any] = {
             name: frame.filter(site=site)
             for name, frame in vars(self).items()
             if isinstance(frame, pl.DataFrame)

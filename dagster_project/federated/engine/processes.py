@@ -77,7 +77,7 @@ def _start(
 ) -> Running:
     module, startup, *more = what
     settings = ["secure_train=true", f"org={organisation}", "config_folder=config"]
-    command = [
+    command: list[str] = [
         *within,
         *(sys.executable, "-m", f"nvflare.private.fed.app.{module}"),
         *("-m", str(kit), "-s", startup),
