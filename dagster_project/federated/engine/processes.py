@@ -81,7 +81,7 @@ def _start(
         *within,
         *(sys.executable, "-m", f"nvflare.private.fed.app.{module}"),
         *("-m", str(kit), "-s", startup),
-        *("--set", *settings, *([more] if more else [])),
+        *("--set", *settings, *more),
     ]
     write_closed(kit / "output.txt", b"")
     with (kit / "output.txt").open("ab") as output:
