@@ -35,7 +35,7 @@ FORMAT = 1
 State = Mapping[str, Any]
 
 VERDICTS = """
-SELECT rule, scope, figure, "limit", verdict, protocol_digest FROM quality_verdicts
+SELECT rule, scope, statistic, threshold, verdict, protocol_digest FROM quality_verdicts
 WHERE kind = 'cohort' ORDER BY ALL"""
 REFUSALS = """
 SELECT site, stage, reason, count(*) FROM quarantine GROUP BY ALL ORDER BY ALL"""
@@ -135,7 +135,7 @@ def _rows(home: Home, lake: Lake, nights: list[Night]) -> dict[str, Any]:
 def gate_state(lake: Lake, study: Study) -> dict[str, Any]:
     """Whether the gate is open, closed, not judged yet, or judged by another protocol."""
     rows = lake.query(VERDICTS).fetchall()
-    names = ("rule", "scope", "figure", "limit", "verdict")
+    names = ("rule", "scope", "statistic", "threshold", "verdict")
     verdicts = [dict(zip(names, row, strict=False)) for row in rows]
     closed = any(v["verdict"] in CLOSING for v in verdicts)
     state = "open" if verdicts else "not_judged"

@@ -98,7 +98,7 @@ def test_a_home_is_restored_at_another_path_without_what_has_no_place_in_a_backu
     there = Home(tmp_path / "elsewhere")
     done = call(there, "restore", str(tmp_path / "backups"))
     assert done.exit_code == 0, done.output
-    assert "Next: the key medium" in done.output
+    assert "Next: the key drive" in done.output
     with read_lake(home) as before, read_lake(there) as after:
         assert after.read("treatments").equals(before.read("treatments"))
         assert after.snapshot() == before.snapshot()
