@@ -173,8 +173,7 @@ def restore(src: Path, check: bool, lang: str) -> None:
     folder, words = choose_backup(src.resolve()), _Words(lang)
     if check:
         sys.exit(_check(folder, words))
-    home = find_home()
-    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = find_home().make_root()
     try:
         with locked(home.root / "run.lock", "lakehouse restore", seconds=0):
             manifest = restore_home(folder, home)

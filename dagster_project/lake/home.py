@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dagster_project.lake.sharing import share_folder
+from dagster_project.lake.sharing import FOLDER, share_folder
 from dagster_project.protocol import SITE_FORM, SITE_PATTERN
 from dagster_project.study import load_study, protocol_file
 
@@ -231,9 +231,7 @@ class Home:
 
         The home itself, pages and publications are open to the group of the home.
         """
-        if not self.root.is_dir():
-            self.root.mkdir(parents=True)
-            self.root.chmod(0o750)
+        self.make_root()
         for folder in (
             self.landing,
             self.vault,
@@ -260,6 +258,13 @@ class Home:
         # pseudonymous; the group of the study may read them
         for shared in (self.reports, self.published):
             share_folder(shared, self.root)
+        return self
+
+    def make_root(self) -> Home:
+        """Create the home folder where it is missing, open to its group whatever the umask."""
+        if not self.root.is_dir():
+            self.root.mkdir(parents=True)
+            self.root.chmod(FOLDER)
         return self
 
     def delivery(self, site: str) -> str:

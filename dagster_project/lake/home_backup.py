@@ -260,8 +260,10 @@ def _copy_all(home: Home, copier: _Copier) -> None:
         _copy_site(site, copier)
     for folder in FOLDERS:
         copier.add_tree(home.root / folder, folder)
+    passphrase = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE", "")
     for file in sorted(home.root.glob("*")):
-        copier.add(file, file.name)
+        if file != Path(passphrase):
+            copier.add(file, file.name)
     copier.add(protocol_file(), PROTOCOL_COPY)
 
 

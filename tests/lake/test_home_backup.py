@@ -84,8 +84,11 @@ def call(home: Home, *arguments: str) -> Result:
 
 
 def test_a_home_is_restored_at_another_path_without_what_has_no_place_in_a_backup(
-    home: Home, tmp_path: Path
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    passphrase = home.root / "passphrase"
+    passphrase.write_text(SECRET)
+    monkeypatch.setenv("LAKEHOUSE_PASSPHRASE_FILE", str(passphrase))
     made = call(home, "backup", str(tmp_path / "backups"))
     assert made.exit_code == 0, made.output
     (folder,) = list_backups(tmp_path / "backups")
