@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -38,12 +39,25 @@ NIGHT = dt.datetime(2026, 5, 1, 3, tzinfo=dt.UTC)
 SECRET = "AGE-SECRET-KEY"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with a little of everything, and a key medium that lies in it as in a trial."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA"):
+            patch.delenv(name, raising=False)
+        return fill(Home(tmp_path_factory.mktemp("backup") / "home").make())
+
+
+@pytest.fixture
+def home(made_once: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A copy of it."""
     for name in ("LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "LAKEHOUSE_STUDY"):
         monkeypatch.delenv(name, raising=False)
-    made = Home(tmp_path / "home").make()
+    shutil.copytree(made_once.root, tmp_path / "home", symlinks=True)
+    return Home(tmp_path / "home")
+
+
+def fill(made: Home) -> Home:
     with open_lake(made) as lake:
         lake.replace("treatments", rows("AA", "p1", "p2"), site="AA")
     for name in ("crosswalk/crosswalk.sqlite", "mlflow/mlflow.sqlite", "vault/AA/files.sqlite"):
