@@ -302,7 +302,7 @@ def _baseline_sum(sheet: Sheet, accepted: Mapping[str, s.Row]) -> float | None:
     if known:
         return float(known[0])
     sizes = [
-        r["short_axis_mm"] if r["node"] else r["longest_diameter_mm"]
+        r["short_axis_mm"] if r["is_lymph_node"] else r["longest_diameter_mm"]
         for r in sheet.own["lesions"].filter(visit=BASELINE, role="target").to_dicts()
     ]
     waits = (sheet.own["arbitrations"]["status"] == "open").any()
@@ -456,9 +456,9 @@ def _accepted_letter(own: s.Tables, letters: Mapping[str, str]) -> str | None:
 
 
 def _size(row: s.Row) -> float | None:
-    if not row["present"]:
-        return None if row["node"] else 0.0
-    return row["short_axis_mm"] if row["node"] else row["longest_diameter_mm"]
+    if not row["is_present"]:
+        return None if row["is_lymph_node"] else 0.0
+    return row["short_axis_mm"] if row["is_lymph_node"] else row["longest_diameter_mm"]
 
 
 def _sizes(sheet: Sheet, visits: Sequence[s.Row]) -> list[dict[str, Any]]:
@@ -477,9 +477,9 @@ def _sizes(sheet: Sheet, visits: Sequence[s.Row]) -> list[dict[str, Any]]:
                 "role": first["role"],
                 "role_words": w.words(w.ROLES, first["role"]),
                 "organ": w.value_of("organ", first["organ"]),
-                "node": first["node"],
+                "node": first["is_lymph_node"],
                 "sizes": [_size(seen[v["visit"]]) if v["visit"] in seen else None for v in visits],
-                "gone": [v["visit"] in seen and not seen[v["visit"]]["present"] for v in visits],
+                "gone": [v["visit"] in seen and not seen[v["visit"]]["is_present"] for v in visits],
             }
         )
     order = {"target": 0, "new": 1, "non_target": 2}
