@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -129,10 +130,11 @@ def ball(size_mm, shape=(64, 150, 150), *, direction=None, seed=3, spacing=SPACI
     return image, mask
 
 
-def crop_of(size_mm, seed=3, **more):
+@cache
+def crop_of(size_mm, seed=3):
     """A crop of a ball with two readers' outlines; the second one's is a little larger."""
-    image, mask = ball(size_mm, seed=seed, **more)
-    _, larger = ball(size_mm * 1.1, seed=seed, **more)
+    image, mask = ball(size_mm, seed=seed)
+    _, larger = ball(size_mm * 1.1, seed=seed)
     middle, row = mask.shape[0] // 2, mask.shape[1] // 2
     columns = np.flatnonzero(mask[middle, row])
     ends = np.array([[columns[0], row, middle], [columns[-1], row, middle]], float)

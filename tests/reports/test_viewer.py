@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.measure import find_contours
 
 from dagster_project.reports import pages, patient_reports, writing
@@ -94,11 +96,10 @@ def crop_at_cached(visit):
 
 
 def pixels(opened, visit):
-    """What is drawn, as (rows, columns, 3), and voxels per pixel with the middle's voxel."""
-    size, data = canvas(opened, visit).evaluate(
-        "c => [c.width, Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)]"
-    )
-    return np.array(data, np.int16).reshape(size, size, 4)[..., :3]
+    """What is drawn, as (rows, columns, 3)."""
+    url = canvas(opened, visit).evaluate("c => c.toDataURL()")
+    content = base64.b64decode(url.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.int16)
 
 
 def test_the_grey_drawn_is_the_hu_in_the_window(viewer):

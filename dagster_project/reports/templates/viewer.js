@@ -106,7 +106,7 @@
   function paint(pane, mm) {
     const { canvas, crop } = pane, size = Math.max(64, Math.round(canvas.clientWidth * (window.devicePixelRatio || 1)));
     if (canvas.width !== size) canvas.width = canvas.height = size;
-    const g = canvas.getContext("2d");
+    const g = canvas.getContext("2d", { willReadFrequently: true }); // drawn by the CPU: alike everywhere
     g.setTransform(1, 0, 0, 1, 0, 0);
     g.fillStyle = "#000";
     g.fillRect(0, 0, size, size);
