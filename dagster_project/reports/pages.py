@@ -128,10 +128,13 @@ def _environment() -> Environment:
     return environment
 
 
-def put(path: Path, text: str) -> Path:
+def put(path: Path, text: str, *, closed: bool = False) -> Path:
     """Write a file whole or not at all: a reader sees the former page or this one.
 
-    The group of the folder above may read it, whatever the umask.
+    The group of the folder above may read it, whatever the umask; a `closed` one, which holds CT,
+    is for this account alone, as the vault is.
     """
     folder = share_folder(path.parent, path.parent.parent)
+    if closed:
+        return write_whole(path, text.encode())
     return write_whole(path, text.encode(), mode=FILE, group=group_of(folder))

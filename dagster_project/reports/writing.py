@@ -108,7 +108,6 @@ def write_patient_reports(
     """
     filled = s.completed(tables)
     names = _page_names(filled)
-    _close(folder / PATIENTS)
     _take_away(folder / PATIENTS, keep=set(names.values()))
     parts, site_reader = _Parts(filled), study.section("reads")["site_reader"]
     boards = {
@@ -142,7 +141,7 @@ def write_patient_reports(
             boards=boards.get(patient, ()),
             digest=digest,
         )
-        put(path, page)
+        put(path, page, closed=bool(of_patient))
     return written
 
 
@@ -179,7 +178,6 @@ def write_boards(
     filled = s.completed(tables)
     _page_names(filled)
     sheets = list_sheets(filled)
-    _close(folder / BOARDS)
     _take_away(folder / BOARDS, keep={f"{patient}_{visit}.html" for patient, visit in sheets})
     parts, site_reader = _Parts(filled, BOARD_TABLES), study.section("reads")["site_reader"]
     written, pages = 0, []
@@ -195,7 +193,8 @@ def write_boards(
             digest = sheet.digest(study, program_digest())
             pages.append(path)
             if digest_on(path) != digest:
-                put(path, _board(sheet, shown, digest, study, snapshot, generated_at))
+                page = _board(sheet, shown, digest, study, snapshot, generated_at)
+                put(path, page, closed=bool(shown))
                 written += 1
     return pages, written
 
@@ -216,12 +215,6 @@ def _board(
         generated_at=generated_at,
         crops={key: crop.content() for key, crop in crops.items()},
     )
-
-
-def _close(folder: Path) -> None:
-    """A folder of pages that hold CT is closed as the vault is."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
 
 
 def _page_names(tables: s.Tables) -> dict[str, str]:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.as_of_visits import derive_responses_as_of
+from dagster_project.lake.sharing import FILE
 from dagster_project.reports import writing
 from dagster_project.reports.board import cut_sheet, list_sheets, render_board
 from dagster_project.study import load_study
@@ -194,12 +195,11 @@ def test_a_page_is_written_anew_only_where_something_changed(tmp_path):
 
 
 def test_pages_with_ct_are_closed_to_others_and_go_with_the_patient(pages, tmp_path):
-    folder = pages["T1"].parent
-    assert folder.stat().st_mode & 0o077 == 0
-    assert all(file.stat().st_mode & 0o077 == 0 for file in pages.values())
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in pages.values())
     tables, found = case(PSEUDO)
     args = (found, STUDY, 7, MOMENT)
-    writing.write_boards(tmp_path, tables, *args)
+    plain, _ = writing.write_boards(tmp_path, tables, *args)
+    assert {file.stat().st_mode & 0o777 for file in plain} == {FILE}, "without CT as other pages"
     gone = {name: frame.clear() for name, frame in tables.items()}
     assert writing.write_boards(tmp_path, gone, *args) == ([], 0)
     assert list((tmp_path / "board").iterdir()) == []
