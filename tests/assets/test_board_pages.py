@@ -35,7 +35,10 @@ def test_pages_hold_the_crops_of_locked_reads_alone(grown: Stage) -> None:
     pages = sorted((grown.trial.home.reports / "board").iterdir())
     texts = [page.read_text(encoding="utf-8") for page in pages]
     assert any('id="crop-' in text for text in texts)
-    assert not any(re.search(rf"\b{OPEN_READER}\b", text) for text in texts)
+    assert not any(
+        re.search(rf"\b{OPEN_READER}\b", re.sub(r"[A-Za-z0-9+/=]{100,}", "", text))
+        for text in texts
+    )
     for page, text in zip(pages, texts, strict=True):
         own = page.stem.rpartition("_")[0]
         assert own in text

@@ -37,8 +37,6 @@ def test_a_lesion_is_drawn_once_and_not_while_a_read_is_open(grown: Stage) -> No
     assert len(pictures) == shown.select("scan", "lesion").n_unique() + of_cases
     for patient, _ in grown.trial.everyone():
         page = next(grown.trial.home.reports.glob(f"**/{patient}.html")).read_text(encoding="utf-8")
-        assert not re.search(
-            rf"\b{OPEN_READER}\b", re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
-        )
+        assert not re.search(rf"\b{OPEN_READER}\b", re.sub(r"[A-Za-z0-9+/=]{100,}", "", page))
         drawn = shown.filter(patient=patient).select("scan", "lesion").n_unique()
         assert page.count("data:image/png") >= drawn
