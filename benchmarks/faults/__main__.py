@@ -1,8 +1,8 @@
 """Faults of a night, each counted against an undisturbed home.
 
-    python -m benchmarks.faults kills     [--home DIR] [--seed 1] [--of STAGE=NUMBER …]
+    python -m benchmarks.faults kills     [--home DIR] [--seed 1] [--rounds 2] [--of STAGE=NUMBER …]
     python -m benchmarks.faults disk      [--home DIR] [--of STAGE=NUMBER …]
-    python -m benchmarks.faults queries   [--home DIR] [--number 10000]
+    python -m benchmarks.faults queries   [--home DIR] [--number 10000] [--rounds 2]
     python -m benchmarks.faults network   [--home DIR]
     python -m benchmarks.faults listener  [--home DIR] [--minutes 60]
 
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--number", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--of", nargs="*")
     arguments = parser.parse_args()
@@ -59,7 +60,7 @@ def main() -> None:
 
 def _try(arguments: argparse.Namespace, folder: Path) -> bool:
     if arguments.what == "kills":
-        killed = kills.run(folder, _numbers(arguments.of, KILLS), arguments.seed)
+        killed = kills.run(folder, _numbers(arguments.of, KILLS), arguments.seed, arguments.rounds)
         print(kills.table(killed))
         return all(count.passed for count in killed.values())
     if arguments.what == "disk":
@@ -67,7 +68,7 @@ def _try(arguments: argparse.Namespace, folder: Path) -> bool:
         print(full_disk.table(filled))
         return all(count.passed for count in filled.values())
     if arguments.what == "queries":
-        answers, ended = queries.run(folder, arguments.number)
+        answers, ended = queries.run(folder, arguments.number, arguments.rounds)
         print(queries.table(answers, ended), *answers.errors[:5], sep="\n")
         return not (answers.errors or answers.orphans or any(map(any, ended.values())))
     if arguments.what == "listener":

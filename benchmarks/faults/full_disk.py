@@ -18,8 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.kills import STAGES, after_stage, between, look, prepare, state
-from benchmarks.faults.setting import Digests, in_process
+from benchmarks.faults.kills import (
+    STAGES,
+    Bounds,
+    after_stage,
+    between,
+    differences,
+    prepare,
+    state,
+)
+from benchmarks.faults.setting import in_process
+from benchmarks.faults.viewing import Viewer
 from tests.trial import Trial
 
 CLONE_NEWNS = 0x00020000
@@ -58,9 +67,11 @@ def run(root: Path, sizes: Mapping[str, int]) -> dict[str, Count]:
     trial, snapshots, _ = prepare(root)
     found: dict[str, Count] = {}
     for stage, number in sizes.items():
-        before, after = (
-            state(trial, root, snapshots[name]) for name in (stage, after_stage(stage))
+        viewer = Viewer(trial, root / "log of the viewer")
+        bounds = Bounds(
+            *(state(viewer, trial, snapshots[name]) for name in (stage, after_stage(stage)))
         )
+        viewer.close()
         used, written = (
             _bytes(snapshots[stage]),
             _bytes(snapshots[after_stage(stage)]) - _bytes(snapshots[stage]),
@@ -71,7 +82,7 @@ def run(root: Path, sizes: Mapping[str, int]) -> dict[str, Count]:
             _add(
                 count,
                 in_process(
-                    partial(_on_a_disk, trial, root, stage, snapshots[stage], size, before, after),
+                    partial(_on_a_disk, trial, root, stage, snapshots[stage], size, bounds),
                     root / "disk",
                 ).answer,
                 f"{stage}, {size} bytes",
@@ -104,7 +115,7 @@ def _add(count: Count, answer: Any, where: str) -> None:
 
 
 def _on_a_disk(
-    trial: Trial, root: Path, stage: str, snapshot: Path, size: int, before: Digests, after: Digests
+    trial: Trial, root: Path, stage: str, snapshot: Path, size: int, bounds: Bounds
 ) -> dict[str, Any]:
     """The stage on a disk of this size and again with more room, in its own mount namespace."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
@@ -122,17 +133,17 @@ def _on_a_disk(
     first = in_process(partial(STAGES[stage], trial), log)
     words = log.read_text(encoding="utf-8", errors="replace")
     subprocess.run(["mount", "-o", f"remount,size={size + ROOM}", str(trial.root)], check=True)
-    seen = in_process(partial(look, trial), log)
+    viewer = Viewer(trial, root / "log of the viewer")
+    seen = viewer.look()
     again = in_process(partial(STAGES[stage], trial), log)
-    last = in_process(partial(look, trial), log)
-    half = between(seen.answer["digests"], before, after) if seen.answer else ["cannot be read"]
-    now = last.answer["digests"] if last.answer else {}
+    other = differences(viewer.look(), bounds.after)
+    viewer.close()
     return {
         "enough": first.code == 0,
         "not_named": "" if first.code == 0 or NAMED.search(words) else words[-600:],
-        "partial": half[:4],
+        "partial": between(seen.digests, bounds)[:4] if seen else ["cannot be read"],
         "not_completed": again.code,
-        "differing": sorted(n for n in {*now, *after} if now.get(n) != after.get(n))[:4],
+        "differing": other[:4],
     }
 
 

@@ -1,33 +1,39 @@
 """SIGKILL at random moments of every stage.
 
 Nothing is lost, doubled or half-written, and the next run gives the same rows.
+
+What a kill leaves on the disk is what lies there at its moment. So at many moments of an attempt
+all its processes are stopped, the home is judged, and they go on; at the last one they are killed,
+and another attempt goes on from what that left.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import signal
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from benchmarks.faults.setting import (
-    Digests,
+    HUNG,
     Ended,
     command,
-    digests_of,
-    doubled_keys,
     first_home,
     in_process,
     materialise,
     restore,
+    trial_of,
+    warm,
 )
+from benchmarks.faults.viewing import Digests, Seen, Viewer
 from dagster_project.flow.gate import DOWNSTREAM
-from dagster_project.intake.manifest import verify_manifest
 from dagster_project.lake.tables import TABLES
 from tests.trial import Trial
 
@@ -50,7 +56,7 @@ STAGES: Mapping[str, Callable[[Trial], None]] = {
 nothing.
 """
 
-KILLS_IN_A_ROW = 4
+KILLS_IN_A_ROW = 2
 """Attempts on one home that are killed before one may end.
 
 A night that fails is followed by another that may fail too, on what the first one left.
@@ -59,10 +65,15 @@ A night that fails is followed by another that may fail too, on what the first o
 
 @dataclass
 class Count:
-    """What came of the kills of one stage."""
+    """What came of the moments of one stage.
 
+    `wrote`: moments at which something lay there that did not at the moment before.
+    `kills`: moments at which the processes were killed.
+    """
+
+    moments: int = 0
+    wrote: int = 0
     kills: int = 0
-    ended_before: int = 0
     lost: int = 0
     doubled: int = 0
     partial: int = 0
@@ -85,28 +96,29 @@ class Count:
         )
 
 
-def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
-    """Kill each stage as often as stated.
+def run(root: Path, moments: Mapping[str, int], seed: int, rounds: int) -> dict[str, Count]:
+    """Judge each stage at as many moments as stated, and kill it in so many rounds.
 
     Homes lie below `root`, which is on a memory disk where that is to be fast.
     """
     trial, snapshots, duration = prepare(root)
     found: dict[str, Count] = {}
-    for stage, number in kills.items():
-        reference = state(trial, root, snapshots[after_stage(stage)])
-        before = state(trial, root, snapshots[stage])
-        found[stage] = count = Count()
-        moments = _moments(random.Random(f"{seed} {stage}"), duration[stage])
-        while count.kills < number:
-            _chain(trial, root, stage, snapshots[stage], moments, before, reference, count)
-        print(stage, count, flush=True)
+    for stage, number in moments.items():
+        viewer = Viewer(trial, root / "log of the viewer")
+        bounds = Bounds(
+            *(state(viewer, trial, snapshots[name]) for name in (stage, after_stage(stage)))
+        )
+        found[stage] = Count()
+        chance = random.Random(f"{seed} {stage}")
+        tried = _Stage(viewer, trial, stage, snapshots[stage], bounds, chance, found[stage])
+        tried.seconds = duration[stage]
+        # two attempts that are killed in the middle, and one that ends, are two undisturbed ones
+        attempts = rounds * (KILLS_IN_A_ROW / 2 + 1)
+        while found[stage].moments < number:
+            tried.go_through(KILLS_IN_A_ROW, math.ceil(number / attempts))
+        viewer.close()
+        print(row(stage, found[stage]), *found[stage].examples, sep="\n", flush=True)
     return found
-
-
-def _moments(chance: random.Random, seconds: float) -> Iterator[float]:
-    """Moments of a stage that takes so many seconds, all as likely."""
-    while True:
-        yield chance.uniform(0.0, seconds)
 
 
 def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
@@ -114,23 +126,35 @@ def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
 
     What an earlier benchmark left in `root` is used again.
     """
-    trial = Trial(root / "home", root / "study.toml")
+    trial = trial_of(root)
     snapshots = {name: root / "snapshots" / name for name in (*STAGES, "end")}
-    noted = root / "seconds.json"
+    noted = root / "prepared.json"
     if noted.is_file():
-        return trial, snapshots, json.loads(noted.read_text(encoding="utf-8"))
+        seconds, modules = json.loads(noted.read_text(encoding="utf-8"))
+        warm(modules)
+        return trial, snapshots, seconds
     _needed(in_process(lambda: first_home(root) and None, root / "log"))
-    duration: dict[str, float] = {}
+    seconds, modules = {}, []
     for stage, work in STAGES.items():
-        shutil.copytree(trial.root, snapshots[stage], symlinks=True)
-        duration[stage] = _needed(in_process(partial(work, trial), root / "log")).seconds
-        print(f"{stage}: {duration[stage]:.1f} s undisturbed", flush=True)
-    shutil.copytree(trial.root, snapshots["end"], symlinks=True)
+        restore(trial.root, snapshots[stage])
+        ended = _needed(in_process(partial(_imported_by, partial(work, trial)), root / "log"))
+        warm(ended.answer)
+        seconds[stage], modules = ended.seconds, [*modules, *ended.answer]
+        print(f"{stage}: {seconds[stage]:.1f} s undisturbed", flush=True)
+    restore(trial.root, snapshots["end"])
     # pseudonyms are drawn by chance: intake has to find those of the reference
     for part in ("crosswalk", "throwaway-key-medium"):
         shutil.copytree(trial.root / part, snapshots["intake"] / part, dirs_exist_ok=True)
-    noted.write_text(json.dumps(duration), encoding="utf-8")
-    return trial, snapshots, duration
+    noted.write_text(json.dumps([seconds, modules]), encoding="utf-8")
+    return trial, snapshots, seconds
+
+
+def _imported_by(work: Callable[[], None]) -> list[str]:
+    """The modules that a stage imports, in their order."""
+    there = {*sys.modules}
+    with contextlib.suppress(SystemExit):
+        work()
+    return [name for name in sys.modules if name not in there]
 
 
 def after_stage(stage: str) -> str:
@@ -146,112 +170,134 @@ def _needed(ended: Ended) -> Ended:
     return ended
 
 
-def state(trial: Trial, root: Path, snapshot: Path) -> Digests:
+def state(viewer: Viewer, trial: Trial, snapshot: Path) -> Digests:
+    """Digests of a home as a stage finds it."""
     restore(snapshot, trial.root)
-    return _needed(in_process(partial(look, trial), root / "log")).answer["digests"]
+    seen = viewer.look(anew=True)
+    if seen is None:
+        raise SystemExit("the undisturbed home cannot be read: see the log beside the homes")
+    return seen.digests
 
 
-def look(trial: Trial) -> dict[str, Any]:
-    """Digests of everything, tables with duplicate keys, and sites with a broken manifest."""
-    with trial.entered():
-        faults = [
-            path.parent.name
-            for path in trial.home.vault.glob("*/manifest.jsonl")
-            if verify_manifest(path).broken_line
-        ]
-        return {"digests": digests_of(trial), "doubled": doubled_keys(trial), "manifest": faults}
+@dataclass(frozen=True)
+class Bounds:
+    """Digests before a stage and after it."""
+
+    before: Digests
+    after: Digests
 
 
-def _chain(
-    trial: Trial,
-    root: Path,
-    stage: str,
-    snapshot: Path,
-    moments: Iterator[float],
-    before: Digests,
-    after: Digests,
-    count: Count,
-) -> None:
-    """Kill a stage, and the next attempts on what it left, then let it end and compare the rows."""
-    restore(snapshot, trial.root)
-    work, log, killed = partial(STAGES[stage], trial), root / "log", list[str]()
-    for moment in islice(moments, KILLS_IN_A_ROW):
-        ended = in_process(work, log, kill_after=moment)
-        if ended.code >= 0:
-            count.ended_before += 1
-            break
-        count.kills += 1
-        count.seconds += ended.seconds
-        killed.append(f"{moment:.3f}")
-        where = f"{stage} at {' '.join(killed)} s"
-        judge_at_once(in_process(partial(look, trial), log), before, after, count, where)
-    if killed:
-        _end(trial, root, stage, after, count, f"{stage} at {' '.join(killed)} s")
+@dataclass
+class _Stage:
+    """A stage that is gone through again and again, and how long it takes."""
+
+    viewer: Viewer
+    trial: Trial
+    stage: str
+    snapshot: Path
+    bounds: Bounds
+    chance: random.Random
+    count: Count
+    seconds: float = 0.0
+
+    def go_through(self, kills: int, moments: int) -> None:
+        """Kill attempts, each on what the one before left, then let one end and compare the rows.
+
+        An attempt that ends before its moment is that one.
+        """
+        restore(self.snapshot, self.trial.root)
+        self.viewer.look(anew=True)
+        work, log = partial(STAGES[self.stage], self.trial), self.trial.root.with_name("log")
+        killed: list[str] = []
+        for attempt in range(kills + 1):
+            end = self.chance.uniform(0.0, self.seconds) if attempt < kills else math.inf
+            chosen = [self.chance.uniform(0.0, self.seconds) for _ in range(moments)]
+            where = f"{self.stage} killed at {' '.join(killed) or 'no'} s"
+            ended = in_process(
+                work, log, kill_after=end, moments=chosen, at=partial(self._judge, where)
+            )
+            if ended.code != -signal.SIGKILL or end == math.inf:
+                self._judge_the_end(ended, log, where)
+                self.seconds = max(self.seconds, ended.seconds) if killed else ended.seconds
+                return
+            killed.append(f"{ended.seconds:.2f}")
+            self.count.kills += 1
+            self.count.seconds += ended.seconds
+            self._judge(f"{self.stage} killed at {' '.join(killed)} s", ended.seconds)
+
+    def _judge(self, where: str, moment: float) -> None:
+        self.count.moments += 1
+        if self.viewer.changed():
+            self.count.wrote += 1
+            judge_at_once(self.viewer.look(), self.bounds, self.count, f"{where}, at {moment:.2f}")
+
+    def _judge_the_end(self, ended: Ended, log: Path, where: str) -> None:
+        """Compare what the attempt that was let end made with an undisturbed run."""
+        if ended.code:
+            self.count.hung += ended.code == HUNG
+            self.count.not_completed += ended.code != HUNG
+            self.count.examples.append(f"{where}: the next run ended with {ended.code}")
+            shutil.copyfile(log, log.with_name(f"failed {where}"))
+            return
+        differing = differences(self.viewer.look(anew=True), self.bounds.after)
+        self.count.differing += bool(differing)
+        self.count.examples += [f"{where}: {differing[:4]}"] if differing else []
 
 
-def _end(trial: Trial, root: Path, stage: str, after: Digests, count: Count, where: str) -> None:
-    """Let the stage end, and compare what it made with an undisturbed run."""
-    log = root / "log"
-    again = in_process(partial(STAGES[stage], trial), log)
-    if again.code:
-        count.hung += again.code < 0
-        count.not_completed += again.code >= 0
-        count.examples.append(f"{where}: the next run ended with {again.code}")
-        shutil.copyfile(log, root / f"failed {where}")
-        return
-    differing = _differing(in_process(partial(look, trial), log), after)
-    count.differing += bool(differing)
-    count.examples += [f"{where}: {differing[:4]}"] if differing else []
-
-
-def judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, where: str) -> None:
+def judge_at_once(seen: Seen | None, bounds: Bounds, count: Count, where: str) -> None:
     """Judge whether each table is as before the stage or as after it, and nothing in between."""
-    if seen.code:
+    if seen is None:
         count.partial += 1
         count.examples.append(f"{where}: what lies there cannot be read")
         return
-    now: Digests = seen.answer["digests"]
-    half = [*between(now, before, after), *(f"manifest {site}" for site in seen.answer["manifest"])]
-    lost, doubled = [name for name in before if name not in now], seen.answer["doubled"]
-    count.doubled += bool(doubled)
-    count.examples += [f"{where}: doubled {doubled[:4]}"] * bool(doubled)
+    half = [*between(seen.digests, bounds), *(f"manifest {site}" for site in seen.manifest)]
+    lost = [name for name in bounds.before if name not in seen.digests]
+    count.doubled += bool(seen.doubled)
     count.partial += bool(half)
     count.lost += bool(lost)
-    count.examples += [f"{where}: between {half[:4]}"] * bool(half) + [
-        f"{where}: lost {lost[:4]}"
-    ] * bool(lost)
+    for what, names in (("doubled", seen.doubled), ("between", half), ("lost", lost)):
+        count.examples += [f"{where}: {what} {names[:4]}"] if names else []
 
 
-def between(now: Digests, before: Digests, after: Digests) -> list[str]:
+def between(now: Digests, bounds: Bounds) -> list[str]:
     """Tables that are neither as before a stage nor as behind it; pages are written one by one."""
     return [
         name
         for name, digest in now.items()
-        if digest not in {before.get(name), after.get(name)} and name != "pages"
+        if digest not in {bounds.before.get(name), bounds.after.get(name)} and name != "pages"
     ]
 
 
-def _differing(seen: Ended, after: Digests) -> list[str]:
-    if seen.code:
+def differences(seen: Seen | None, after: Digests) -> list[str]:
+    """Names whose rows are not those of an undisturbed run."""
+    if seen is None:
         return ["cannot be read"]
-    now: Digests = seen.answer["digests"]
-    return sorted(name for name in {*now, *after} if now.get(name) != after.get(name))
+    now = seen.digests
+    return [
+        *sorted(name for name in {*now, *after} if now.get(name) != after.get(name)),
+        *(f"{name} doubled" for name in seen.doubled),
+        *(f"manifest {site}" for site in seen.manifest),
+    ]
+
+
+HEAD = (
+    "| stage | moments | of these, something had been written | of these, killed | lost | doubled "
+    "| between two states | next run did not end well | other rows | hung | killed after, s |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+FIGURES = (
+    "moments", "wrote", "kills", "lost", "doubled", "partial", "not_completed", "differing", "hung",
+)  # fmt: skip
+
+
+def row(stage: str, count: Count) -> str:
+    """A stage's line of the table."""
+    figures = " | ".join(str(getattr(count, name)) for name in FIGURES)
+    return f"| {stage} | {figures} | {count.seconds / max(count.kills, 1):.2f} |"
 
 
 def table(found: Mapping[str, Count]) -> str:
     """One row per stage."""
-    lines = [
-        "| stage | kills | lost | doubled | between two states | next run did not end well "
-        "| other rows | hung | killed after, s on average |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for stage, c in found.items():
-        lines.append(
-            f"| {stage} | {c.kills} | {c.lost} | {c.doubled} | {c.partial} | {c.not_completed} "
-            f"| {c.differing} | {c.hung} | {c.seconds / max(c.kills, 1):.2f} |"
-        )
-    figures = [
-        sum(getattr(c, name) for c in found.values())
-        for name in ("kills", "lost", "doubled", "partial", "not_completed", "differing", "hung")
-    ]
-    return "\n".join([*lines, f"| **all** | {' | '.join(map(str, figures))} | |"])
+    sums = [str(sum(getattr(c, name) for c in found.values())) for name in FIGURES]
+    rows = [row(stage, count) for stage, count in found.items()]
+    return "\n".join([HEAD, *rows, f"| **all** | {' | '.join(sums)} | |"])

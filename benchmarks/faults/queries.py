@@ -6,6 +6,7 @@ No query fails, and each sees one publication whole.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from typing import Any
 import duckdb
 
 from benchmarks.faults.kills import prepare
-from benchmarks.faults.setting import SECONDS, in_process, restore
+from benchmarks.faults.setting import in_process, restore
+from benchmarks.faults.viewing import SECONDS
 from dagster_project.simulation.cohort import add_scan
 from tests.trial import SITES, SMALLEST, Trial
 
@@ -39,6 +41,10 @@ ORPHANS = 1
 """Of the second question the first figure has to be 0: reads and scans are of one snapshot."""
 
 
+PAUSE = 0.2
+"""Seconds between two turns of questions while runs go on."""
+
+
 @dataclass
 class Answers:
     """What an analyst's session saw."""
@@ -50,19 +56,24 @@ class Answers:
     slowest: float = 0.0
 
 
-def run(root: Path, number: int) -> tuple[Answers, dict[str, list[int]]]:
-    """Ask at least `number` questions while three processes run.
+def run(root: Path, number: int, rounds: int) -> tuple[Answers, dict[str, list[int]]]:
+    """Ask at least `number` questions while three processes run, each so many times.
+
+    1. Runs of one home wait for each other, by their locks; none is refused.
+    2. A run is started anew when it ends, until it has run `rounds` times.
+    3. Questions come in turns with a pause in between, which an analyst needs too, until all have
+       been asked and all runs have ended.
 
     Returns the answers and the exit codes of the runs.
     """
     trial, snapshots, _ = prepare(root)
     restore(snapshots["end"], trial.root)
     in_process(partial(_one_more_scan, trial), root / "log")
-    runs = {name: [_started(trial, name, root)] for name in ("one", "other", "schedule")}
+    runs = {name: _started(trial, name, root) for name in ("one", "other", "schedule")}
     ended: dict[str, list[int]] = {name: [] for name in runs}
-    answers, deadline = Answers(), time.monotonic() + 6 * SECONDS
+    answers, deadline = Answers(), time.monotonic() + 6 * rounds * SECONDS
     held = duckdb.connect(str(trial.home.published / "lakehouse.duckdb"), read_only=True)
-    while answers.queries < number or any(len(codes) < 2 for codes in ended.values()):
+    while answers.queries < number or runs:
         if time.monotonic() > deadline:
             answers.errors.append("the runs did not end")
             break
@@ -71,12 +82,13 @@ def run(root: Path, number: int) -> tuple[Answers, dict[str, list[int]]]:
             str((trial.home.published / "lakehouse.duckdb").resolve()), read_only=True
         ) as again:
             _ask(again, answers)
-        for name, (process,) in runs.items():
-            if process.poll() is not None:
-                ended[name].append(process.returncode)
-                runs[name] = [_started(trial, name, root)]
-    for (process,) in runs.values():
-        process.wait(SECONDS)
+        for name in [name for name, process in runs.items() if process.poll() is not None]:
+            ended[name].append(runs.pop(name).returncode)
+            if len(ended[name]) < rounds:
+                runs[name] = _started(trial, name, root)
+        time.sleep(PAUSE if runs else 0.0)
+    for process in runs.values():
+        os.killpg(process.pid, signal.SIGKILL)
     return answers, ended
 
 
@@ -101,7 +113,9 @@ def _started(trial: Trial, name: str, root: Path) -> subprocess.Popen[bytes]:
     command = (
         run_command
         if name != "schedule"
-        else " && ".join([*of_sites, f"({execute} cohort; {execute} report)"])
+        else " && ".join(
+            [*of_sites, f"{{ {execute} cohort; code=$?; {execute} report && exit $code; }}"]
+        )
     )
     with (root / f"log of {name}").open("ab") as log:
         return subprocess.Popen(

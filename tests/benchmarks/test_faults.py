@@ -6,13 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from benchmarks.faults.full_disk import NAMED
-from benchmarks.faults.kills import Count, between, judge_at_once, table
+from benchmarks.faults.kills import Bounds, Count, between, judge_at_once, table
 from benchmarks.faults.network import LOOPBACK, Trace, addresses
-from benchmarks.faults.setting import Ended
+from benchmarks.faults.viewing import Seen
 from tests.conftest import REPOSITORY
 
 SCRIPT = """
@@ -20,44 +21,101 @@ import json, sys, time
 from pathlib import Path
 from benchmarks.faults.setting import in_process
 log = Path(sys.argv[1])
-killed = in_process(lambda: time.sleep(600), log, kill_after=0.2)
+written = log.with_name("written")
+
+def count():
+    for number in range(10**9):
+        written.write_text(str(number))
+
+def still(spent):
+    before = written.read_text()
+    time.sleep(0.05)
+    stopped.append(written.read_text() == before)
+
+stopped = []
+killed = in_process(count, log, kill_after=0.4, moments=[0.3, 0.2, 0.5], at=still)
 ended, failed = in_process(lambda: {"rows": 3}, log), in_process(lambda: 1 / 0, log)
-print(json.dumps([[e.code, e.answer] for e in (killed, ended, failed)]))
+print(json.dumps([stopped, *([e.code, e.answer] for e in (killed, ended, failed))]))
 """
 """In an interpreter of its own: a fork of one with threads can inherit their locks."""
 
+LOOKING = """
+import json, sys
+from pathlib import Path
+import polars as pl
+from benchmarks.faults.setting import in_process, trial_of
+from benchmarks.faults.viewing import Viewer
+from dagster_project.lake.store import open_lake
+root = Path(sys.argv[1])
+trial = trial_of(root)
+trial.home.make()
 
-def test_a_process_is_killed_at_its_moment_gives_its_answer_or_says_why_not(tmp_path):
+def write(days):
+    with open_lake(trial.home) as lake:
+        rows = {name: pl.Series([None] * len(days)) for name in lake.read("follow_up").columns}
+        rows |= {"site": ["AA"] * len(days), "patient": ["AA-1"] * len(days), "day": days}
+        rows |= {"number": [*range(1, len(days) + 1)], "event": ["alive"] * len(days)}
+        rows |= {"simulated": [True] * len(days), "input_fingerprint": ["0"] * len(days)}
+        lake.replace("follow_up", pl.DataFrame(rows), site="AA")
+
+viewer, found = Viewer(trial, root / "log"), []
+for days in ([1], [1, 2], [1, 3], [1]):
+    assert in_process(lambda: write(days), root / "work").code == 0, (root / "work").read_text()
+    found.append([viewer.changed(), viewer.look().digests.get("follow_up AA"), viewer.changed()])
+for file in (trial.root / "lake" / "data").rglob("*.parquet"):
+    file.unlink()
+print(json.dumps([*found, viewer.look() is None]))
+"""
+
+
+def _of_script(script: str, argument: object) -> list[Any]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "log")],
+        [sys.executable, "-c", script, str(argument)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert json.loads(done.stdout) == [[-signal.SIGKILL, None], [0, {"rows": 3}], [1, None]]
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_process_is_stopped_and_killed_at_its_moments_gives_its_answer_or_says_why_not(tmp_path):
+    assert _of_script(SCRIPT, tmp_path / "log") == [
+        [True, True], [-signal.SIGKILL, None], [0, {"rows": 3}], [1, None],
+    ]  # fmt: skip
     assert "ZeroDivisionError" in (tmp_path / "log").read_text()
 
 
+def test_what_lies_in_a_home_is_seen_and_seen_to_change(tmp_path):
+    *found, gone = _of_script(LOOKING, tmp_path)
+    first, more, other, again = (digest for _, digest, _ in found)
+    assert [(before, after) for before, _, after in found] == [(True, False)] * 4
+    assert len({first, more, other}) == 3
+    assert again == first
+    assert gone
+
+
 def test_a_table_that_is_neither_as_before_nor_as_after_is_named():
-    before, after = {"scans AA": "1", "reads AA": "1"}, {"scans AA": "2", "reads AA": "2"}
-    assert between({"scans AA": "2", "reads AA": "1"}, before, after) == []
-    assert between({"scans AA": "3", "reads AA": "1"}, before, after) == ["scans AA"]
+    bounds = Bounds({"scans AA": "1", "reads AA": "1"}, {"scans AA": "2", "reads AA": "2"})
+    assert between({"scans AA": "2", "reads AA": "1"}, bounds) == []
+    assert between({"scans AA": "3", "reads AA": "1"}, bounds) == ["scans AA"]
 
 
 @pytest.mark.parametrize(
     ("seen", "fault"),
     [
-        ({"digests": {"scans AA": "2"}, "doubled": [], "manifest": []}, None),
-        ({"digests": {"scans AA": "3"}, "doubled": [], "manifest": []}, "partial"),
-        ({"digests": {"scans AA": "1"}, "doubled": [], "manifest": ["AA"]}, "partial"),
-        ({"digests": {"scans AA": "1"}, "doubled": ["scans"], "manifest": []}, "doubled"),
-        ({"digests": {}, "doubled": [], "manifest": []}, "lost"),
+        (Seen({"scans AA": "2"}), None),
+        (Seen({"scans AA": "3"}), "partial"),
+        (Seen({"scans AA": "1"}, manifest=("AA",)), "partial"),
+        (Seen({"scans AA": "1"}, doubled=("scans",)), "doubled"),
+        (Seen({}), "lost"),
+        (None, "partial"),
     ],
 )
-def test_what_lies_there_after_a_kill_is_judged(seen, fault):
+def test_what_lies_there_at_a_moment_is_judged(seen, fault):
     count = Count()
-    judge_at_once(Ended(0, 1.0, seen), {"scans AA": "1"}, {"scans AA": "2"}, count, "here")
+    judge_at_once(seen, Bounds({"scans AA": "1"}, {"scans AA": "2"}), count, "here")
     assert {name for name in ("partial", "doubled", "lost") if getattr(count, name)} == (
         {fault} if fault else set()
     )
@@ -67,8 +125,8 @@ def test_what_lies_there_after_a_kill_is_judged(seen, fault):
     "fault", ["lost", "doubled", "partial", "not_completed", "differing", "hung"]
 )
 def test_each_fault_fails_the_benchmark_and_stands_in_the_table(fault):
-    assert Count(kills=2).passed
-    count = Count(kills=2, **{fault: 1})
+    assert Count(moments=2).passed
+    count = Count(moments=2, **{fault: 1})
     assert not count.passed
     assert table({"intake": count}).count("| 1 ") == 2
 

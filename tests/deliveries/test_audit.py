@@ -19,7 +19,7 @@ SITES = ("AAAA", "BBBB")
 PATIENTS = "patient_id,name,sex,birth_date\n{0},慕容霜雁,F,1949-05-11\n"
 
 
-def _deliver(landing: Path) -> None:
+def deliver_two_sites(landing: Path) -> None:
     """A series of four slices at each of two sites.
 
     The sites have two makers, whose names are two capitalised words.
@@ -47,7 +47,7 @@ def _deliver(landing: Path) -> None:
 
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
-    return run_delivery(tmp_path_factory.mktemp("audited"), _deliver)
+    return run_delivery(tmp_path_factory.mktemp("audited"), deliver_two_sites)
 
 
 def _published(delivered: Deliveries, table: str) -> set[str]:
