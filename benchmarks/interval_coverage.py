@@ -32,6 +32,7 @@ from benchmarks.worlds.cross_fitted import (
     probabilities,
 )
 from benchmarks.worlds.end_points import end_points
+from benchmarks.worlds.given_score import given_score
 from benchmarks.worlds.readers import COPIED, copies, readers
 
 World = Callable[[int, np.random.Generator], Cases]
@@ -59,6 +60,7 @@ FAMILIES: Mapping[str, World] = {
     "probabilities": of_models(probabilities),
     "hospitals": of_models(held_out_hospitals),
     "patients": of_models(jackknifed),
+    "given_score": given_score,
     "end_points": end_points,
     "readers": readers,
     "copies": of_copies,

@@ -106,7 +106,7 @@ def test_every_figure_of_the_readers_with_bounds_is_listed():
     answers = [("PR", "PR"), ("SD", "SD"), ("PD", "SD"), ("SD", "PR")]
     rows = [r for i, (a, b) in enumerate(answers) for r in graded(a, b, f"P{i:02}")]
     found = figures(cohort(), responses=rows).filter(pl.col("lower").is_not_null())
-    names = set(found["figure"])
+    names = set(found["statistic"])
     assert {"ICC(3,k)", "difference_percent", "weighted_kappa"} <= names
     assert sorted(name for name in names if not is_listed(name)) == []
 
