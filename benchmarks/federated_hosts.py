@@ -70,10 +70,11 @@ def hosts(names: list[str]) -> Iterator[dict[str, str]]:
 SOCKETS = """
 import psutil
 for c in psutil.net_connections("inet"):
+    here, there = (a.ip.removeprefix("::ffff:") if a else "" for a in (c.laddr, c.raddr))
     if c.status == psutil.CONN_LISTEN:
-        print("listens", c.laddr.ip)
-    elif c.raddr and c.raddr.ip != "127.0.0.1":
-        print("connects", f"{c.raddr.ip}:{c.raddr.port}")
+        print("listens", here)
+    elif there and there != "127.0.0.1":
+        print("connects", f"{there}:{c.raddr.port}")
 """
 
 

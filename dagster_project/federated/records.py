@@ -48,7 +48,7 @@ def _run_row(name: str, outcome: Outcome, budget: Budget | None) -> Row:
         "rounds": plan.asked.rounds,
         "rounds_sent": sent,
         "epsilon": epsilon,
-        "model_released": released(plan),
+        "model_released": released(plan) if outcome.state == "done" else None,
         "reason": outcome.en or None,
         "ended_at": dt.datetime.fromisoformat(outcome.at),
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from dagster_project.federated.engine.outcomes import Outcome
 from dagster_project.federated.records import result_rows, run_rows
 from dagster_project.federated.tracking import RUN_TAG, log_runs
+from dagster_project.reports.study_report import render_study_report
 from dagster_project.reports.summaries import summarise_federated
+from dagster_project.study import load_study
 from models.tracking import make_client
-from tests.federated.plans import COUNTS, plan_of
+from tests.federated.plans import COUNTS, LOGISTIC, plan_of
 
 NAME = "a" * 32
 RESULT = {
@@ -26,7 +30,8 @@ RESULT = {
     "components": [1.0, 2.0],
     "own": {"BJCH/B30": {"shift": [0.3]}},
 }
-OUTCOME = Outcome("done", "close", 1, 1, result=RESULT, at="2026-05-01T00:00:00+00:00")
+AT = "2026-05-01T00:00:00+00:00"
+OUTCOME = Outcome("done", "close", 1, 1, result=RESULT, at=AT)
 
 
 def outcomes(**asked):
@@ -68,3 +73,16 @@ def test_the_report_lists_statistics_and_leaves_points_of_curves_to_the_table():
     names = [r["statistic"] for r in shown["statistics"]]
     assert "auc" in names
     assert not any("@" in name for name in names)
+
+
+def test_the_report_has_a_section_of_them_and_says_which_model_stays_in_the_consortium():
+    found = outcomes(logistic=LOGISTIC)
+    found["b" * 32] = Outcome("failed", en="GZSM has not answered", plan=plan_of().sections, at=AT)
+    tables = {"federated_runs": run_rows(found, None), "federated_results": result_rows(found)}
+    page = render_study_report(tables, load_study(), 1, dt.datetime(2026, 5, 1, tzinfo=dt.UTC))
+    section = page.partition('<section id="federated">')[2].partition("</section>")[0]
+    assert "stays within the consortium" in section
+    assert "0.7100" in section
+    assert "GZSM has not answered" in section
+    empty = render_study_report({}, load_study(), 1, dt.datetime(2026, 5, 1, tzinfo=dt.UTC))
+    assert "taken part in no federated run" in empty

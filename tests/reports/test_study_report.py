@@ -201,7 +201,7 @@ def test_a_missing_table_leaves_the_rest_standing(name):
 @pytest.mark.parametrize("tables", [{}, bare()], ids=["missing", "empty"])
 def test_without_a_row_every_section_says_so(tables):
     html = render(tables)
-    assert html.count('class="empty"') == 15
+    assert html.count('class="empty"') == 16
     assert "data:image" not in html
     assert not re.search(r"\b(None|nan)\b", Page(html).text)
 
