@@ -27,12 +27,17 @@ def expectation_suite(table: Table) -> list[Expectation]:
     return found + [e for c in constraints(table) for e in _expectation(c)]
 
 
+def _unique(key: tuple[str, ...]) -> Expectation:
+    """Of a key of several columns, or of one, which Great Expectations has under another name."""
+    if len(key) > 1:
+        return "expect_compound_columns_to_be_unique", {"column_list": list(key)}
+    return "expect_column_values_to_be_unique", {"column": key[0]}
+
+
 def _expectation(constraint: Constraint) -> list[Expectation]:
     column, limit = {"column": constraint.columns[0]}, constraint.limit
     made: dict[str, list[Expectation]] = {
-        "unique": [
-            ("expect_compound_columns_to_be_unique", {"column_list": list(constraint.columns)})
-        ],
+        "unique": [_unique(constraint.columns)],
         "not_null": [("expect_column_values_to_not_be_null", column)],
         "minimum": [("expect_column_values_to_be_between", {**column, "min_value": limit})],
         "maximum": [("expect_column_values_to_be_between", {**column, "max_value": limit})],

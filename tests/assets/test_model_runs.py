@@ -18,7 +18,10 @@ def test_auc_is_the_share_of_pairs_in_order(opened: Stage) -> None:
             pl.col("model") == row["model"],
             pl.col("fold").is_not_null(),
         )
-        sick, well = own.filter(label=True)["probability"], own.filter(label=False)["probability"]
+        sick, well = (
+            own.filter(observed_response=True)["probability"],
+            own.filter(observed_response=False)["probability"],
+        )
         wins = sum((a > b) + (a == b) / 2 for a in sick for b in well)
         assert row["auc"] == pytest.approx(wins / (len(sick) * len(well)))
         assert (row["n_patients"], row["n_positive"]) == (own.height, len(sick))

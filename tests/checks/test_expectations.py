@@ -10,7 +10,7 @@ import pytest
 from checks.expectations import validate
 from dagster_project.lake.expectations import expectation_suite
 from dagster_project.lake.schema import constraints, polars_schema
-from dagster_project.lake.tables import PATIENTS, TABLES, TREATMENTS, Table
+from dagster_project.lake.tables import FEDERATED_RUNS, PATIENTS, TABLES, TREATMENTS, Table
 
 
 def treatment(**changes: object) -> pl.DataFrame:
@@ -58,3 +58,10 @@ def test_an_empty_table_that_must_have_rows_fails() -> None:
     assert "expect_table_row_count_to_be_between" in failed(
         PATIENTS, pl.DataFrame(schema=polars_schema(PATIENTS))
     )
+
+
+def test_a_key_of_one_column_is_unique_too() -> None:
+    (key,) = FEDERATED_RUNS.key
+    whole = pl.DataFrame([{key: "a"}], schema=polars_schema(FEDERATED_RUNS))
+    assert "expect_column_values_to_be_unique" not in failed(FEDERATED_RUNS, whole)
+    assert "expect_column_values_to_be_unique" in failed(FEDERATED_RUNS, pl.concat([whole, whole]))
