@@ -300,10 +300,17 @@ def test_what_analysts_open_is_described_and_holds_the_lakes_rows(grown: Stage) 
     assert rows == {t.name: (grown.table(t.name).height,) for t in PUBLISHED}
 
 
+OF_FEDERATED_RUNS = {"federated_runs", "federated_results", "privacy_ledger"}
+"""Empty in a study without such runs; `tests/assets/test_federated_results.py` fills them."""
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_contract_holds(grown: Stage, name: str) -> None:
     assert find_violations(lambda q: grown.trial.rows(q)[0], BY_NAME[name]) == []
-    assert grown.table(name).height > 0, "a contract that holds for want of rows says nothing"
+    filled = grown.table(name).height > 0
+    assert filled or name in OF_FEDERATED_RUNS, (
+        "a contract that holds for want of rows says nothing"
+    )
 
 
 def test_every_check_has_run_and_no_error_stands(grown: Stage) -> None:

@@ -211,6 +211,20 @@ def _header_of_mask(file: Path, _words: frozenset[str]) -> Iterator[tuple[str, s
         yield "mask of other values than 0 and 1", ""
 
 
+def _texts_of_crop(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """A header as JSON and its voxels, packed together (reports/crops.py)."""
+    packed = file.read_bytes()
+    if packed[_GZIP_FLAGS] != 0:
+        yield HEADER, "gzip"
+    data = gzip.decompress(packed)
+    (length,) = struct.unpack_from("<I", data)
+    header = json.loads(data[4 : 4 + length])
+    for key, text in _leaves(header, ""):
+        yield from _faults([text], key, words)
+    if len(data) != 4 + length + 2 * int(np.prod(header["shape"])):
+        yield "bytes behind the crop", ""
+
+
 def _text_of_note(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str]]:
     yield from _faults([file.read_text(encoding="utf-8")], "", words)
 
@@ -222,6 +236,7 @@ READERS: Mapping[str, Callable[[Path, frozenset[str]], Iterator[tuple[str, str]]
     ".sqlite": _texts_of_register,
     ".npz": _texts_of_arrays,
     ".png": _texts_of_picture,
+    ".crop": _texts_of_crop,
     ".nii.gz": _header_of_mask,
     "": _text_of_note,
 }

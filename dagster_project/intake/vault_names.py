@@ -18,7 +18,7 @@ TAKEN_IN = re.compile(
 """What intake puts there, below a site's folder."""
 
 _DERIVED = re.compile(
-    rf"{_PATIENT}/(?:(?:{_SCAN}/)?[a-z]+/{_DIGEST}\.(?:json|npz|png)"
+    rf"{_PATIENT}/(?:(?:{_SCAN}/)?[a-z]+/{_DIGEST}\.(?:json|npz|png|crop)"
     r"|decisions/\d{4}\.json|locked_reads\.parquet)"
 )
 _OF_THE_SITE = re.compile(

@@ -38,6 +38,7 @@ from dagster_project.intake.vault_files import (
 )
 from dagster_project.intake.vault_names import is_known
 from dagster_project.lake.home import Home
+from dagster_project.reports.crops import Crop, encode_crop
 from tests.intake.builders import KEYS, ROOT, ct, rtstruct, to_bytes, write_mask
 
 NUMBERS = ("ZY0012345", "ZY0067890")
@@ -405,6 +406,31 @@ def test_texts_of_a_picture_are_found(home: Path) -> None:
     file.parent.mkdir()
     Image.new("L", (4, 4)).save(file, pnginfo=notes)
     assert kinds(home) == {HEADER}
+
+
+def test_a_crop_of_the_pages_is_known_and_what_is_hidden_in_it_is_found(home: Path) -> None:
+    crop = Crop(
+        np.zeros((3, 4, 5), np.int16),
+        (0.5, 0.5, 1.0),
+        1,
+        (2.0, 2.0),
+        (-1.0, 1.0),
+        ("R", "L", "A", "P"),
+        {"A": {}},
+        None,
+    )
+    file = slice_of(home).parent / "pictures" / f"{'a' * 16}.crop"
+    file.parent.mkdir()
+    content = gzip.decompress(encode_crop(crop))
+    file.write_bytes(gzip.compress(content, mtime=0))
+    assert kinds(home) == set()
+    file.write_bytes(gzip.compress(content + b"Murong Shuangyan", mtime=0))
+    assert kinds(home) == {"bytes behind the crop"}
+    length = int.from_bytes(content[:4], "little")
+    header = json.loads(content[4 : 4 + length]) | {"edges": ["Murong Shuangyan"]}
+    text = json.dumps(header).encode()
+    file.write_bytes(gzip.compress(len(text).to_bytes(4, "little") + text + content[4 + length :]))
+    assert kinds(home)
 
 
 def test_an_empty_file_of_habitats_is_no_finding(tmp_path: Path) -> None:
