@@ -206,7 +206,7 @@ class _Stage:
         An attempt that ends before its moment is that one.
         """
         restore(self.snapshot, self.trial.root)
-        self.viewer.look(anew=True)
+        self.viewer.look()
         work, log = partial(STAGES[self.stage], self.trial), self.trial.root.with_name("log")
         killed: list[str] = []
         for attempt in range(kills + 1):

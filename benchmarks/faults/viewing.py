@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import select
 import shutil
 import signal
+import sqlite3
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,15 +48,21 @@ Digests = Mapping[str, str]
 """Of a table's rows of one site (`scans BJCH`), a published table, an image, the names of pages."""
 
 Files = Mapping[str, tuple[int, ...]]
-"""Inode, size and time of files below a home, by path: what tells that one was written."""
+"""Size and time of files below a home, by path: what tells that one was written.
+
+A copy of a home has them too, so that what was found of a file is found again in the copy.
+"""
+
+IN_BATCHES = ("delta_features",)
+"""Tables that one asset writes a site at a time, each in a transaction, patients whole."""
 
 STATES = """
 SELECT t.table_name, d.path, x.path
-FROM __ducklake_metadata_lake.ducklake_table t
-JOIN __ducklake_metadata_lake.ducklake_data_file d USING (table_id)
-LEFT JOIN (FROM __ducklake_metadata_lake.ducklake_delete_file WHERE end_snapshot IS NULL) x
-    USING (data_file_id)
-WHERE t.end_snapshot IS NULL AND d.end_snapshot IS NULL ORDER BY ALL
+FROM ducklake_table t
+LEFT JOIN ducklake_data_file d ON d.table_id = t.table_id AND d.end_snapshot IS NULL
+LEFT JOIN ducklake_delete_file x
+    ON x.data_file_id = d.data_file_id AND x.end_snapshot IS NULL
+WHERE t.end_snapshot IS NULL ORDER BY 1, 2, 3
 """
 """Files of rows and of deletions by table; a lake never uses a name of one again."""
 
@@ -81,7 +89,6 @@ def files_of(home: Path) -> Files:
                     elif entry.name.endswith(ends):
                         status = entry.stat(follow_symlinks=False)
                         found[os.path.relpath(entry.path, home)] = (
-                            status.st_ino,
                             status.st_size,
                             status.st_mtime_ns,
                         )
@@ -94,7 +101,7 @@ class Viewer:
     1. It looks at an image beside the home: links to its files, and a copy of the catalogue.
        Whoever writes the home may be stopped in the middle of it, with a lock on the catalogue.
     2. What it found of a table is found again by the names of the table's files, which a lake never
-       uses twice, and what it found of other files by inode, size and time: it reads what was
+       uses twice, and what it found of other files by path, size and time: it reads what was
        written since the last look. Where a file of the lake was changed or is gone it reads all.
     """
 
@@ -180,7 +187,6 @@ class _Known:
     """What was found, by what tells that it is unchanged."""
 
     tables: dict[str, tuple[Any, tuple[Digests, bool]]] = field(default_factory=dict)
-    lake: tuple[Any, list[tuple[str, Digests, bool]]] = (None, [])
     files: dict[str, tuple[Any, Digests]] = field(default_factory=dict)
     manifests: dict[str, tuple[Any, bool]] = field(default_factory=dict)
 
@@ -206,40 +212,41 @@ def _look(trial: Trial, known: _Known) -> dict[str, Any]:
     return {"digests": found, "doubled": doubled, "manifest": broken}
 
 
-def _of_lake(trial: Trial, known: _Known) -> list[tuple[str, Digests, bool]]:
+def _of_lake(trial: Trial, known: _Known) -> Iterator[tuple[str, Digests, bool]]:
     """Read-only: a table that is not made yet stays so."""
-    catalogue = trial.root / "lake" / CATALOGUE
-    # by size and time alone: each image has a copy of its own; -shm holds locks and no rows
-    state = [
-        _state(file)[1:]
-        for name in (CATALOGUE, f"{CATALOGUE}-wal")
-        if (file := catalogue.with_name(name)).is_file()
-    ]
-    if state != known.lake[0]:
-        known.lake = (state, [*_of_tables(trial, known)] if catalogue.is_file() else [])
-    return known.lake[1]
+    states = _states_of(trial.root / "lake" / CATALOGUE)
+    made = [table for table in TABLES if table.name in states]
+    unread = [t for t in made if known.tables.get(t.name, (None,))[0] != states[t.name]]
+    if unread:  # DuckDB reads and verifies its extensions each time, which takes half a second
+        with read_lake(trial.home) as lake:
+            for table in unread:
+                known.tables[table.name] = (states[table.name], _read(lake, table))
+    for table in made:
+        yield (table.name, *known.tables[table.name][1])
 
 
-def _of_tables(trial: Trial, known: _Known) -> Iterator[tuple[str, Digests, bool]]:
-    with read_lake(trial.home) as lake:
-        made, states = lake.shape(), defaultdict[str, list[Any]](list)
-        for table, *names in lake.query(STATES).fetchall():
-            states[table].append(names)
-        for table in TABLES:
-            if table.name in made:
-                yield (table.name, *_of_table(lake, table, states[table.name], known))
+def _states_of(catalogue: Path) -> Mapping[str, list[Any]]:
+    """Files by table, as the catalogue names them; empty where there is none yet."""
+    states = defaultdict[str, list[Any]](list)
+    if catalogue.is_file():
+        with contextlib.closing(sqlite3.connect(catalogue)) as connection:
+            begun = "SELECT 1 FROM sqlite_master WHERE name = 'ducklake_table'"
+            for table, *names in (
+                connection.execute(STATES) if connection.execute(begun).fetchall() else ()
+            ):
+                states[table].append(names)
+    return states
 
 
-def _of_table(lake: Lake, table: Table, state: Any, known: _Known) -> tuple[Digests, bool]:
+def _read(lake: Lake, table: Table) -> tuple[Digests, bool]:
     """Digests by site, and whether a key stands twice; no digest where there are no rows."""
-    if known.tables.get(table.name, (None,))[0] != state:
-        statement = _statement(table.name, table.names, table.key, by_site=table.by_site)
-        digests, double = {}, False
-        for site, rows, sums, twice in lake.query(statement).fetchall() if state else ():
-            double |= twice > 0
-            digests |= {f"{table.name} {site}".strip(): f"{rows} {sums}"} if rows else {}
-        known.tables[table.name] = (state, (digests, double))
-    return known.tables[table.name][1]
+    by_site = table.by_site or table.name in IN_BATCHES
+    statement = _statement(table.name, table.names, table.key, by_site=by_site)
+    digests, double = {}, False
+    for site, rows, sums, twice in lake.query(statement).fetchall():
+        double |= twice > 0
+        digests |= {f"{table.name} {site}".strip(): f"{rows} {sums}"} if rows else {}
+    return digests, double
 
 
 def _statement(name: str, columns: Iterable[str], key: Iterable[str], *, by_site: bool) -> str:
@@ -258,11 +265,11 @@ def _statement(name: str, columns: Iterable[str], key: Iterable[str], *, by_site
 
 def _state(file: Path) -> tuple[int, ...]:
     status = file.stat()
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
+    return (status.st_size, status.st_mtime_ns)
 
 
 def _of_file(file: Path, read: Any, known: _Known) -> Digests:
-    state = _state(file)
+    state = (str(file.resolve()), *_state(file))
     if known.files.get(str(file), (None,))[0] != state:
         known.files[str(file)] = (state, read(file))
     return known.files[str(file)][1]
