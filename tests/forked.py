@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,7 +108,18 @@ def _become(asked: dict[str, Any]) -> None:
     )
     from dagster_project.cli import main
 
-    main(asked["arguments"])
+    code: str | int | None = 0
+    try:
+        main(asked["arguments"])
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # libraries that were imported before the fork may fall over while the interpreter is taken down
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _signal_at(place: Any, name: str, number: int) -> None:
