@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_project.commands.terminal import LANGUAGES
+from dagster_project.commands.terminal import language
 from dagster_project.lake.free_space import in_bytes
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import HeldError, locked
@@ -67,15 +67,6 @@ ZH = {
 }
 """Sentences in Chinese."""
 
-LANG = click.option(
-    "--lang",
-    type=click.Choice(LANGUAGES),
-    default="en",
-    show_default=True,
-    envvar="LAKEHOUSE_LANG",
-    help="Language of the output.",
-)
-
 
 class _Words:
     """Sentences of these commands in one language."""
@@ -97,7 +88,7 @@ class _Words:
 @click.option(
     "--anew", is_flag=True, help="Copy every file, also those that an earlier backup has."
 )
-@LANG
+@language()
 def backup(dest: Path, keep: int | None, anew: bool, lang: str) -> None:
     """Copy what a home cannot make again into a new folder of DEST, and read it back.
 
@@ -156,7 +147,7 @@ def _is_sound(home: Home) -> bool:
 @click.command()
 @click.argument("src", type=click.Path(file_okay=False, exists=True, path_type=Path))
 @click.option("--check", is_flag=True, help="Read every byte of the backup; write nothing.")
-@LANG
+@language()
 def restore(src: Path, check: bool, lang: str) -> None:
     """Fill an empty home from a backup: SRC, or the newest below SRC.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagster_project.commands.terminal import LANGUAGES
+from dagster_project.commands.terminal import language
 from dagster_project.lake.free_space import in_bytes, parse_size
 from dagster_project.lake.home import Home, find_home
 
@@ -72,14 +72,7 @@ class _Age(click.ParamType):
     "--notify", is_flag=True, help="Send what is new by the channels of HOME/alerts.toml."
 )
 @click.option("--test", is_flag=True, help="Send a test message by each channel, and end.")
-@click.option(
-    "--lang",
-    type=click.Choice(LANGUAGES),
-    default="en",
-    show_default=True,
-    envvar="LAKEHOUSE_LANG",
-    help="Language of the output.",
-)
+@language()
 def check(
     max_age: dt.timedelta, min_free: int, textfile: Path | None, notify: bool, test: bool, lang: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_project.commands.terminal import LANGUAGES, existing_home
+from dagster_project.commands.terminal import existing_home, language
 from dagster_project.lake.home import Home
 from dagster_project.lake.locks import HeldError, locked
 
@@ -59,14 +59,7 @@ ZH = {
 @click.command()
 @click.option("--check", is_flag=True, help="Only print what would be done.")
 @click.option("--no-backup", is_flag=True, help="Copy no catalogue; for who has a copy already.")
-@click.option(
-    "--lang",
-    type=click.Choice(LANGUAGES),
-    default="en",
-    show_default=True,
-    envvar="LAKEHOUSE_LANG",
-    help="Language of the output.",
-)
+@language()
 def migrate(check: bool, no_backup: bool, lang: str) -> None:
     """Lead the lake to this program's schema version; rows and snapshots stay.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dagster_project.commands.terminal import language
 from dagster_project.lake.home import Home, find_home, why_no_site
 
 if TYPE_CHECKING:
@@ -87,14 +88,7 @@ def listen(site: str) -> None:
     show_default=True,
     help="Days after the last cycle.",
 )
-@click.option(
-    "--lang",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    envvar="LAKEHOUSE_LANG",
-    help="Language of what was not received, and why.",
-)
+@language("what was not received, and why")
 @click.option(
     "--uids",
     is_flag=True,

@@ -18,8 +18,8 @@ from rich.markup import escape
 from dagster_project.commands.leaving import PENDING, pending
 from dagster_project.commands.terminal import (
     CONSOLE,
-    LANGUAGES,
     existing_home,
+    language,
     print_table,
     print_unknown_folders,
 )
@@ -180,14 +180,7 @@ ZH = {
 
 @click.command()
 @click.option("--site", help="Only this site.  [default: all sites]")
-@click.option(
-    "--lang",
-    type=click.Choice(LANGUAGES),
-    default="en",
-    show_default=True,
-    envvar="LAKEHOUSE_LANG",
-    help="Language of the output.",
-)
+@language()
 @click.option(
     "--all", "every", is_flag=True, help="List every refused item, however many share a reason."
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -14,8 +14,22 @@ from dagster_project.lake.home import Home, find_home, listed_sites
 
 CONSOLE = Console(highlight=False)
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 LANGUAGES = ("en", "zh")
 """Languages that commands print in."""
+
+
+def language(of: str = "the output") -> Callable[[Command], Command]:
+    """The option `--lang` of a command, which the environment may set for all of them."""
+    return click.option(
+        "--lang",
+        type=click.Choice(LANGUAGES),
+        default="en",
+        show_default=True,
+        envvar="LAKEHOUSE_LANG",
+        help=f"Language of {of}.",
+    )
 
 
 def print_table(
