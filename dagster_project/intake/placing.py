@@ -303,7 +303,7 @@ def _dispute_about_object(register: Register, one: Delivered, delivery: Delivery
 def _dispute_about_person(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
     """Images of one delivery that name two people under one patient number."""
     outcome = one.outcome
-    if outcome.kind != "CT" or is_one_person(register, outcome.patient):
+    if outcome.kind != "CT":
         return None
     dispute = Dispute(f"PERSON {outcome.patient}", SEVERAL_PEOPLE.format(patient=outcome.patient))
     if _is_disputed(register, dispute.identity, delivery):
@@ -325,13 +325,18 @@ def is_one_person(register: Register, patient: str) -> bool:
 def _of_others(register: Register, outcome: Outcome) -> set[str]:
     """The patient's series whose images name another person than this file.
 
-    A series that is exported again with a corrected statement is not compared with itself.
+    A series that is exported again with a corrected statement is not compared with itself, and one
+    that states what was noted of it has been compared with the others.
     """
-    if outcome.person == NOTHING:
+    persons = register.persons(outcome.patient)
+    noted = persons.get(outcome.series_instance_uid)
+    if outcome.person == NOTHING or outcome.person.stored() == noted:
+        return set()
+    if is_one_person(register, outcome.patient):
         return set()
     return {
         series
-        for series, stated in register.persons(outcome.patient).items()
+        for series, stated in persons.items()
         if series != outcome.series_instance_uid
         and are_two_people(Statement.of_stored(stated), outcome.person)
     }
@@ -339,9 +344,8 @@ def _of_others(register: Register, outcome: Outcome) -> set[str]:
 
 def _another_person(register: Register, outcome: Outcome) -> str:
     """The reason where the images that are there name another person."""
-    if is_one_person(register, outcome.patient) or not _of_others(register, outcome):
-        return ""
-    return NOT_THE_SAME_PERSON.format(patient=outcome.patient)
+    others = _of_others(register, outcome)
+    return NOT_THE_SAME_PERSON.format(patient=outcome.patient) if others else ""
 
 
 def _note_person(register: Register, outcome: Outcome) -> None:
