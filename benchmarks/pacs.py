@@ -109,9 +109,9 @@ class Bench:
         cpu, seconds = our_cpu() - cpu, time.monotonic() - began
         self.digests[name] = self.found(name)
         same = self.digests[name] == self.digests["folder"]
-        self.told(name, cpu, seconds, "yes" if same else "NO")
+        self.print_row(name, cpu, seconds, "yes" if same else "NO")
 
-    def told(self, name, cpu, seconds, same=""):
+    def print_row(self, name, cpu, seconds, same=""):
         each = 1000 * cpu / self.count
         of_peer = f"{each / self.peer:.1f}" if self.peer else ""
         print(f"| {name} | {each:.1f} | {of_peer} | {seconds:.1f} | {same} |", flush=True)
@@ -121,10 +121,10 @@ class Bench:
         """Orthanc stores the same files as they are."""
         process = psutil.Process(self.orthanc.process.pid)
         began, cpu = time.monotonic(), cpu_of(process)
-        told = peers.dcmtk("storescu", self.orthanc.port, "+sd", str(self.sent), called="ORTHANC")
-        assert told.returncode == 0, told.stderr[-500:]
+        sent = peers.dcmtk("storescu", self.orthanc.port, "+sd", str(self.sent), called="ORTHANC")
+        assert sent.returncode == 0, sent.stderr[-500:]
         assert self.orthanc.count() == self.count
-        self.peer = self.told(
+        self.peer = self.print_row(
             "Orthanc, storescu, as they are", cpu_of(process) - cpu, time.monotonic() - began
         )
 
@@ -135,13 +135,15 @@ class Bench:
             with target.open("wb") as file:
                 file.write(path.read_bytes())
                 os.fsync(file.fileno())
-        self.told("copy and fsync", time.process_time() - cpu, time.monotonic() - began)
+        self.print_row("copy and fsync", time.process_time() - cpu, time.monotonic() - began)
 
     def rewritten(self):
         began, cpu = time.monotonic(), time.process_time()
         for path in self.sent.iterdir():
             pydicom.dcmread(path).save_as(self.root / "rewritten")
-        self.told("pydicom, read and write", time.process_time() - cpu, time.monotonic() - began)
+        self.print_row(
+            "pydicom, read and write", time.process_time() - cpu, time.monotonic() - began
+        )
 
     def taken(self, landing, name):
         """CPU and other seconds of a run over a folder, and of its child."""
@@ -163,7 +165,7 @@ class Bench:
             self.taken(self.sent.parent, "folder"),
         )
         self.digests["folder"] = self.found("folder")
-        self.told("folder", cpu - alone, seconds - s_alone)
+        self.print_row("folder", cpu - alone, seconds - s_alone)
 
     def found(self, name):
         vault = self.root / f"vault-{name}" / "AB"
@@ -171,8 +173,8 @@ class Bench:
 
     def storescu(self):
         with Listener(Listening(port=0, callers=("PACS",)), self.reception("storescu")) as listener:
-            told = peers.dcmtk("storescu", listener.port, "+sd", str(self.sent))
-            assert told.returncode == 0, told.stderr[-500:]
+            sent = peers.dcmtk("storescu", listener.port, "+sd", str(self.sent))
+            assert sent.returncode == 0, sent.stderr[-500:]
 
     def move(self):
         reception, ours = (
@@ -224,14 +226,14 @@ def first_object(root, source, patients):
     head = "patient_id,name,birth_date,sex,consent"
     (clinical / "patients.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
     uid = str(pydicom.dcmread(source, stop_before_pixels=True).SOPInstanceUID)
-    told = subprocess.run(
+    found = subprocess.run(
         [sys.executable, "-c", FIRST, str(root), str(source), uid],
         check=True,
         capture_output=True,
         text=True,
     )
     print("\n| patients | first object, s by the clock | CPU s with all imports |\n|---|---|---|")
-    print(f"| {patients} | {told.stdout.strip()} |")
+    print(f"| {patients} | {found.stdout.strip()} |")
 
 
 def main():

@@ -77,16 +77,16 @@ def _try(folder: Path, *, last: bool) -> list[tuple[str, Seen, Seen]]:
 
 def _run(trial: Trial) -> Seen:
     run = trial.call("run")
-    said, shown = (" ".join(text.split()) for text in (run.output, trial.call("status").output))
+    printed, shown = (" ".join(text.split()) for text in (run.output, trial.call("status").output))
     with duckdb.connect(str(trial.home.published / "lakehouse.duckdb"), read_only=True) as store:
         rows = store.execute("SELECT DISTINCT site FROM scans ORDER BY ALL").fetchall()
     return Seen(
         exit_code=run.exit_code,
-        red=tuple(site for site in SITES if f"{site} intake.vault_audit" in said),
+        red=tuple(site for site in SITES if f"{site} intake.vault_audit" in printed),
         published=tuple(site for (site,) in rows),
-        named_in_run=ELEMENT in said,
+        named_in_run=ELEMENT in printed,
         named_in_status=ELEMENT in shown,
-        value_shown=any(part in said + shown for part in NAME.split("^")),
+        value_shown=any(part in printed + shown for part in NAME.split("^")),
     )
 
 

@@ -18,29 +18,13 @@ import polars as pl
 
 from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
 from dagster_project.domain.quality import judge_agreement
-from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import ARBITRATIONS, READS, Table
 from dagster_project.study import load_study
+from tests.domain.rows import DECISIONS, frame, table
 
 SHARES = (0.0, 0.05, 0.10, 0.25, 0.48)
 PATIENTS, LESIONS, ERROR_MM = 60, 3, 1.5
 MEASUREMENT = "longest_diameter_mm"
-OUTLINED = {
-    "role": "target",
-    "is_lymph_node": False,
-    "is_present": True,
-    "too_small_to_measure": False,
-    "mask_source": "SEG",
-    "n_outside": 0,
-    "measurement_source": "mask",
-}
 LOCKED = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-
-def rows_of(table: Table, rows: list[dict[str, object]]) -> pl.DataFrame:
-    """Rows of a table; what they do not state is NULL."""
-    schema = polars_schema(table)
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 
 
 def site(share: float, random: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -58,7 +42,6 @@ def site(share: float, random: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
             "scan": "S",
             "locked_at": LOCKED,
             "visit": "T0",
-            **OUTLINED,
             "volume_mm3": float(mm**3 / 2),
             MEASUREMENT: float(mm),
         }
@@ -76,7 +59,7 @@ def site(share: float, random: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
         }
         for p in np.flatnonzero(wrong)
     ]
-    return rows_of(READS, reads), rows_of(ARBITRATIONS, decisions)
+    return table("reads", *reads), frame(DECISIONS, *decisions)
 
 
 def main() -> None:
