@@ -64,6 +64,7 @@ def test_the_wheel_carries_every_template():
         "due_list.css",
         "due_list.html",
         "due_list.js",
+        "head.html",
         "index.html",
         "macros.html",
         "monitoring.html",
