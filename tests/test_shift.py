@@ -25,7 +25,7 @@ from dagster_project.domain.adam import SOURCES, derive_adam
 from dagster_project.intake.files import scan_name
 from dagster_project.intake.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT_DAYS
 from dagster_project.intake.writing import keyed_uid
-from dagster_project.lake import published_files, schema
+from dagster_project.lake import published_files
 from dagster_project.lake.home import Home
 from dagster_project.lake.publish import publish
 from dagster_project.lake.published_files import by_site, source, write_tables
@@ -415,7 +415,7 @@ def test_no_time_is_found_by_trying_what_gives_the_digest_of_a_row(
     study: Study, monkeypatch: pytest.MonkeyPatch, guarded: bool
 ) -> None:
     if not guarded:
-        monkeypatch.setattr(schema.pl, "exclude", lambda _: pl.all())
+        monkeypatch.setattr(pl, "exclude", lambda _: pl.all())
     reads = study.tables["reads"].head(30)
     mine = with_fingerprint(reads.drop("input_fingerprint"))
     locked = dict(reads.group_by("patient").agg(pl.col("locked_at").unique()).iter_rows())

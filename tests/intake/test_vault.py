@@ -482,7 +482,7 @@ def test_who_is_withdrawn_by_command_leaves_files_rows_and_crosswalk_and_stays_o
 
 
 def test_a_site_must_have_a_name_and_a_folder(site, tmp_path):
-    with pytest.raises(IntakeError, match="no landing folder"):
+    with pytest.raises(IntakeError, match="no delivery folder"):
         take_in(
             tmp_path / "landing" / "CD",
             tmp_path / "vault" / "CD",

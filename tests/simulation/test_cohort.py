@@ -341,7 +341,7 @@ def test_the_landing_is_marked_and_holds_no_truth(tiny):
 
 
 def test_truth_inside_the_landing_and_an_occupied_landing_are_refused(tiny, tmp_path):
-    with pytest.raises(ValueError, match="inside the delivery folder"):
+    with pytest.raises(ValueError, match="inside the landing"):
         simulate_cohort(tmp_path, tmp_path / "truth", TINY)
     with pytest.raises(FileExistsError, match="already has BJCH, SHPH"):
         simulate_cohort(tiny.landing, tmp_path / "truth", TINY)
