@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from dagster_project.domain.agreement import derive_pairs
-from dagster_project.domain.arbitration import derive_arbitrations
+from dagster_project.domain.reading.agreement import derive_pairs
+from dagster_project.domain.reading.arbitration import derive_arbitrations
 from dagster_project.flow.arbitrations import arbiter_decisions
 from dagster_project.flow.responses import reader_responses
 from dagster_project.flow.step_result import refuse_by_site

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from dagster_project.domain.comparison_classes import shipped_classes
-from dagster_project.domain.dynamic import derive_dynamic_irecist
-from dagster_project.domain.dynamic_standard import standard_of
+from dagster_project.domain.response.comparison_classes import shipped_classes
+from dagster_project.domain.response.dynamic import derive_dynamic_irecist
+from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.flow.gate import gate_state
 from dagster_project.lake.tables import DYNAMIC_IRECIST
 from dagster_project.materialisation import materialize_result, table_asset

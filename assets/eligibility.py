@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.domain.eligibility import derive_eligibility
+from dagster_project.domain.cohort.eligibility import derive_eligibility
 from dagster_project.lake.tables import ELIGIBILITY
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.reports.pictures import flow_picture

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.domain.lesions import derive_lesions
+from dagster_project.domain.reading.lesions import derive_lesions
 from dagster_project.lake.tables import LESIONS
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.endpoints import derive_outcomes
+from dagster_project.domain.response.endpoints import derive_outcomes
 from dagster_project.lake.tables import OUTCOMES
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.reports.pictures import response_pictures, survival_picture

@@ -5,7 +5,7 @@ The report explains by them why the gate is open or closed.
 
 import dagster as dg
 
-from dagster_project.domain.quality import gate_closed
+from dagster_project.domain.cohort.quality import gate_closed
 from dagster_project.flow.gate import describe, judge
 from dagster_project.lake.tables import QUALITY_VERDICTS
 from dagster_project.materialisation import table_asset

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
+from dagster_project.domain.reading.agreement import derive_pairs, derive_reader_agreement
 from dagster_project.flow.arbitrations import arbiter_decisions
 from dagster_project.flow.reader_agreement import dice_of_kept_masks
 from dagster_project.lake.tables import READER_AGREEMENT

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.domain.time_to_event import derive_time_to_event
+from dagster_project.domain.response.time_to_event import derive_time_to_event
 from dagster_project.lake.tables import TIME_TO_EVENT
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.timepoints import derive_timepoints, refuse_after_death
+from dagster_project.domain.imaging.timepoints import derive_timepoints, refuse_after_death
 from dagster_project.lake.tables import TIMEPOINTS
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.training_cohort import derive_training_cohort
+from dagster_project.domain.cohort.training_cohort import derive_training_cohort
 from dagster_project.flow.gate import pass_gate, refuse_other_protocol
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.tables import TRAINING_COHORT

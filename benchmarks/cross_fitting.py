@@ -24,9 +24,9 @@ from dagster_project.statistics.cross_fitting import fold_variance
 from dagster_project.statistics.estimate import normal_quantile
 from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
-from models.datasets import TASKS, build_dataset
-from models.model_catalogue import choose_learners
-from models.training import train
+from models.data.datasets import TASKS, build_dataset
+from models.evaluation.training import train
+from models.learners.model_catalogue import choose_learners
 
 MODELS = (
     "clinical",

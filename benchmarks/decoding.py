@@ -20,7 +20,7 @@ import pydicom
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000Lossless
 
-from dagster_project.intake.pixels import DECODERS
+from dagster_project.intake.dicom.pixels import DECODERS
 from tests.intake.builders import ct, to_bytes
 from tests.intake.peers import of_dcmtk
 

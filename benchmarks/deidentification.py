@@ -36,15 +36,15 @@ from pydicom.uid import generate_uid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dagster_project.intake.deidentification import deidentify, open_source
-from dagster_project.intake.files import Task, take_file
-from dagster_project.intake.identifiers import Needles
-from dagster_project.intake.keys import Keys
-from dagster_project.intake.pseudonyms import Crosswalk
-from dagster_project.intake.reading import ReadingProcess
+from dagster_project.intake.dicom.deidentification import deidentify, open_source
+from dagster_project.intake.dicom.dicom_writer import Person
+from dagster_project.intake.dicom.identifiers import Needles
+from dagster_project.intake.identity.keys import Keys
+from dagster_project.intake.identity.pseudonyms import Crosswalk
+from dagster_project.intake.identity.session import Session
 from dagster_project.intake.refusals import RefusedError
-from dagster_project.intake.session import Session
-from dagster_project.intake.writing import Person
+from dagster_project.intake.vault.process_file import Task, take_file
+from dagster_project.intake.vault.sandbox import ReadingProcess
 from dagster_project.study import load_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from benchmarks.dhi import FIRST_SEED, VOLUMES_ML, judged, scans_of, share
-from dagster_project.domain.comparable_scans import why_not_comparable
+from dagster_project.domain.imaging.comparable_scans import why_not_comparable
 from dagster_project.radiomics.dhi import compare_lesion
 from dagster_project.study import load_study
 

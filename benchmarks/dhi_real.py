@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.dhi import share
 from benchmarks.ithscore import ithscore
-from dagster_project.domain.masks import read_outlines
-from dagster_project.domain.series import read_series
+from dagster_project.domain.imaging.masks import read_outlines
+from dagster_project.domain.imaging.series import read_series
 from dagster_project.radiomics.dhi import compare_lesion, derive_dhi
 from dagster_project.radiomics.preparation import (
     READER_SCALE_MM,

@@ -38,7 +38,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dagster_project.domain.series import read_series
+from dagster_project.domain.imaging.series import read_series
 from dagster_project.radiomics import extraction, fused_engine
 from dagster_project.radiomics.regions import ring_bounds
 from dagster_project.radiomics.resampling import as_image, bounding_box, grow_box, union_box

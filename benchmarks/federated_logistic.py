@@ -32,7 +32,7 @@ from dagster_project.federated.noise import noise_share
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.study import load_study
-from models.datasets import TASKS, build_dataset
+from models.data.datasets import TASKS, build_dataset
 
 DELTA = 1e-5
 JUDGED_ON = 999

@@ -24,9 +24,9 @@ from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.logistic import sigmoid
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.study import load_study
-from models.datasets import TASKS, Dataset, build_dataset
-from models.lesion_sequences import SequenceScaler, arrange
-from models.networks import ARCHITECTURES, architecture, ensemble_logits
+from models.data.datasets import TASKS, Dataset, build_dataset
+from models.data.lesion_sequences import SequenceScaler, arrange
+from models.learners.networks import ARCHITECTURES, architecture, ensemble_logits
 
 FOLDS = 2
 

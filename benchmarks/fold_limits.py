@@ -12,10 +12,10 @@ import time
 from benchmarks.models import COHORTS, against, print_runs, shown
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
-from models.baselines import Baseline
-from models.boosting import Boosting
-from models.datasets import DELTA, DHI, TASKS, build_dataset
-from models.training import TrainedModel, train
+from models.data.datasets import DELTA, DHI, TASKS, build_dataset
+from models.evaluation.training import TrainedModel, train
+from models.learners.baselines import Baseline
+from models.learners.boosting import Boosting
 
 LEARNERS = (
     Baseline("dhi", (DHI,), "ridge"),

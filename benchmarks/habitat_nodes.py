@@ -15,9 +15,9 @@ import polars as pl
 from benchmarks.models import COHORTS, against, print_runs, shown
 from dagster_project.simulation.tables import CARRIERS, Truth, simulate_tables
 from dagster_project.study import load_study
-from models.datasets import TASKS, Dataset, build_dataset
-from models.networks import ARCHITECTURES, Network
-from models.training import TrainedModel, train
+from models.data.datasets import TASKS, Dataset, build_dataset
+from models.evaluation.training import TrainedModel, train
+from models.learners.networks import ARCHITECTURES, Network
 
 HIDDEN = "habitats alone"
 """The cohort without the features that carry the signal, so that only habitats can show it."""

@@ -39,9 +39,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
 from dagster_project.flow import lake_audit, trace_search
-from dagster_project.intake.audit_words import program_words
-from dagster_project.intake.vault_audit import audit_vault
-from dagster_project.intake.vault_files import audit_site_files
+from dagster_project.intake.vault.audit_words import program_words
+from dagster_project.intake.vault.vault_audit import audit_vault
+from dagster_project.intake.vault.vault_files import audit_site_files
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import Lake, open_lake
 from dagster_project.lake.tables import TABLES
@@ -653,7 +653,7 @@ def deliver(landing: Path) -> Tried:
 def receive(home: Home, tried: Tried) -> None:
     """Objects that come by the network: one that is taken, and one that is refused."""
     from dagster_project.flow.intake import session_keys
-    from dagster_project.intake.vault import Reception
+    from dagster_project.intake.vault.vault import Reception
 
     reception = Reception(
         home.landing / SITE, home.vault / SITE, keys=session_keys(home), crosswalk=home.crosswalk
@@ -819,9 +819,9 @@ def audit_of_files(
 
 def take_in_clean(folder: Path) -> Path:
     """A vault of two patients as intake writes it."""
-    from dagster_project.intake.vault import take_in
+    from dagster_project.intake.vault.vault import take_in
     from tests.intake.builders import KEYS
-    from tests.intake.test_vault_files import deliver as deliver_two
+    from tests.intake.vault.test_vault_files import deliver as deliver_two
 
     deliver_two(folder / "landing" / "AB")
     take_in(
@@ -882,7 +882,7 @@ def dicom_places(kind: Kind) -> Iterator[tuple[str, str, Spoil]]:
 
 def audit_of_notes(home: Path, kind: Kind, value: str) -> Iterator[tuple[str, str, str, bool]]:
     """Tables, register, notes, masks and names of a vault."""
-    from tests.intake.test_vault_files import PLACES
+    from tests.intake.vault.test_vault_files import PLACES
 
     def findings() -> bool:
         found: list[object] = []

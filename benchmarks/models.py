@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.roc import auc_difference
 from dagster_project.study import load_study
-from models.datasets import TASKS, build_dataset
-from models.model_catalogue import choose_learners
-from models.training import TrainedModel, train
+from models.data.datasets import TASKS, build_dataset
+from models.evaluation.training import TrainedModel, train
+from models.learners.model_catalogue import choose_learners
 
 COHORTS = {"signal": Truth(), "no signal": Truth(heterogeneity=0.0)}
 

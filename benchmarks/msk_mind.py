@@ -15,9 +15,9 @@ import numpy as np
 
 from dagster_project.statistics.calibration import calibration
 from dagster_project.study import load_study
-from models.baselines import BASELINES, FURTHER
-from models.datasets import CLINICAL, PD_L1, TASKS, Dataset, FeatureColumn
-from models.training import TrainedModel, train
+from models.data.datasets import CLINICAL, PD_L1, TASKS, Dataset, FeatureColumn
+from models.evaluation.training import TrainedModel, train
+from models.learners.baselines import BASELINES, FURTHER
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:

@@ -32,19 +32,19 @@ from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.pacs_listener import Listener
-from dagster_project.intake.pacs_messages import MessageArchive
-from dagster_project.intake.pacs_pull import pull
-from dagster_project.intake.pacs_settings import Listening, Peer
-from dagster_project.intake.pacs_wanted import Wanted
-from dagster_project.intake.pacs_web import WebArchive
-from dagster_project.intake.reading import close_child
-from dagster_project.intake.vault import Reception, take_in
+from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
+from dagster_project.intake.pacs.pacs_listener import Listener
+from dagster_project.intake.pacs.pacs_messages import MessageArchive
+from dagster_project.intake.pacs.pacs_pull import pull
+from dagster_project.intake.pacs.pacs_settings import Listening, Peer
+from dagster_project.intake.pacs.pacs_wanted import Wanted
+from dagster_project.intake.pacs.pacs_web import WebArchive
+from dagster_project.intake.vault.sandbox import close_child
+from dagster_project.intake.vault.vault import Reception, take_in
 from tests.intake import peers
 from tests.intake.builders import ct, to_bytes
 
-CHILD = "dagster_project.intake.reading"
+CHILD = "dagster_project.intake.vault.sandbox"
 """What the child that reads files is called on its command line."""
 
 
@@ -202,9 +202,9 @@ class Bench:
 FIRST = """
 import sys, time
 from pathlib import Path
-from dagster_project.intake.keys import unlock
-from dagster_project.intake.reading import close_child
-from dagster_project.intake.vault import Reception
+from dagster_project.intake.identity.keys import unlock
+from dagster_project.intake.vault.sandbox import close_child
+from dagster_project.intake.vault.vault import Reception
 root = Path(sys.argv[1])
 reception = Reception(root / "AB", root / "vault" / "AB", keys=unlock(root / "keys"),
                       crosswalk=root / "crosswalk")

@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import polars as pl
 
-from dagster_project.intake import manifest, placing, vault
-from dagster_project.intake.keys import Keys
-from dagster_project.intake.manifest import verify_manifest
-from dagster_project.intake.pseudonyms import Crosswalk
-from dagster_project.intake.vault import Reception, take_in
+from dagster_project.intake.identity.keys import Keys
+from dagster_project.intake.identity.pseudonyms import Crosswalk
+from dagster_project.intake.vault import manifest, vault
+from dagster_project.intake.vault import vault_placement as placing
+from dagster_project.intake.vault.manifest import verify_manifest
+from dagster_project.intake.vault.vault import Reception, take_in
 from tests.intake.builders import (
     KEYS,
     ROOT,
@@ -48,7 +49,7 @@ from tests.intake.builders import (
     write_mask,
     write_series,
 )
-from tests.intake.test_vault import in_this_process
+from tests.intake.vault.test_vault import in_this_process
 
 Names = dict[int, dict[str, int]]
 """By number of a folder: its names and the numbers they lead to; the vault itself is number 0."""

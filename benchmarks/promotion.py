@@ -7,7 +7,7 @@ other columns beside those of the references. In `no signal` no column moves wit
 
 - every night at p: the best of all is compared every night with each reference at `promotion_p`, as
   it was before
-- registered looks: `models.promotion.look_due`, levels divided by the number of models
+- registered looks: `models.operation.promotion.look_due`, levels divided by the number of models
 
 Calibration and attributions, which the rule also asks for, hold nothing back here: what is measured
 is the test alone.
@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.interval_coverage import FOLDS, fitted, stratified
 from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
-from models.promotion import look_due
+from models.operation.promotion import look_due
 
 PATIENTS, NIGHTS, FIRST = 500, 200, 60
 """Patients in the end, nights, and patients below which nothing is trained."""

@@ -2,7 +2,7 @@
 
 Simulated sites of 60 patients with three lesions each; two readers with an error of 1.5 mm. In a
 share of the patients the second reader measures somebody else; an arbiter settles every one of
-them for the first. Judged by `domain/quality.py`: by the resolved figure alone, as before
+them for the first. Judged by `domain/cohort/quality.py`: by the resolved figure alone, as before
 decision 0170, and with the raw one.
 
     python -m benchmarks.raw_agreement [--sites 200] [--seed 1]
@@ -16,8 +16,8 @@ import datetime as dt
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
-from dagster_project.domain.quality import judge_agreement
+from dagster_project.domain.cohort.quality import judge_agreement
+from dagster_project.domain.reading.agreement import derive_pairs, derive_reader_agreement
 from dagster_project.study import load_study
 from tests.domain.rows import DECISIONS, frame, table
 

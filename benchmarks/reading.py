@@ -34,7 +34,7 @@ from pydicom.uid import generate_uid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dagster_project.domain.series import read_series
+from dagster_project.domain.imaging.series import read_series
 
 
 def write_slices(source, folder, slices):

@@ -12,9 +12,9 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.endpoints import derive_outcomes
-from dagster_project.domain.responses import derive_responses
-from dagster_project.domain.time_to_event import derive_time_to_event
+from dagster_project.domain.response.endpoints import derive_outcomes
+from dagster_project.domain.response.responses import derive_responses
+from dagster_project.domain.response.time_to_event import derive_time_to_event
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.study import load_study

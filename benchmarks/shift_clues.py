@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dagster_project.intake.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT_DAYS
+from dagster_project.intake.identity.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT_DAYS
 
 Floats = npt.NDArray[np.float64]
 

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw, ImageFont
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.scanned import PHANTOMS, scan
-from dagster_project.intake.text_in_pixels import holds_text
+from dagster_project.intake.dicom.text_in_pixels import holds_text
 from dagster_project.simulation.anatomy import build_anatomy, draw_patterns
 from dagster_project.simulation.plan import DEMO
 

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.responses import ACCEPTED
+from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.lake.tables import IRECIST_BLOCKS
 from dagster_project.resources import Lakehouse
 

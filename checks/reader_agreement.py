@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.quality import gate_closed, judge_agreement
+from dagster_project.domain.cohort.quality import gate_closed, judge_agreement
 from dagster_project.flow.gate import describe
 from dagster_project.lake.tables import READER_AGREEMENT
 from dagster_project.resources import Lakehouse

@@ -6,7 +6,7 @@ These row rules are shown as warnings, since they exclude a patient and not the 
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.slice_limits import FAULTS, UNKNOWN, has_fault, mark_slices
+from dagster_project.domain.imaging.slice_limits import FAULTS, UNKNOWN, has_fault, mark_slices
 from dagster_project.lake.tables import SCANS
 from dagster_project.resources import Lakehouse
 

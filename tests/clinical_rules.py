@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from dagster_project.reports.wording import criterion_words
 from dagster_project.study import load_study
 from tests.conftest import REPOSITORY
-from tests.domain import (
-    test_eligibility,
+from tests.domain.cohort import test_eligibility, test_training_cohort
+from tests.domain.response import (
     test_irecist,
     test_progression_free,
     test_pseudoprogression,
     test_recist,
-    test_training_cohort,
 )
 
 PAGE = REPOSITORY / "docs" / "rules.md"

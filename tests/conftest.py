@@ -105,7 +105,7 @@ LONGEST = (
     "tests/flow/",
     "tests/test_",
     "tests/intake/test_pacs",
-    "tests/intake/test_keys.py",
+    "tests/intake/identity/test_keys.py",
     "tests/benchmarks/",
     "tests/models/",
     "tests/lake/test_publish.py",

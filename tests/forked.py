@@ -22,17 +22,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dagster_project.intake.audit_words import program_words
+from dagster_project.intake.vault.audit_words import program_words
 
 PLACES = {
     "Lake": "dagster_project.lake.store:Lake",
     "run": "dagster_project.commands.run",
-    "vault": "dagster_project.intake.vault",
+    "vault": "dagster_project.intake.vault.vault",
     "withdrawal": "dagster_project.flow.withdrawal",
 }
 """Modules, and classes in them, at whose functions a signal may come."""
 
-IMPORTED = ("dagster_project.cli", "dagster_project.definitions", "models.tracking")
+IMPORTED = ("dagster_project.cli", "dagster_project.definitions", "models.operation.tracking")
 """What a command imports besides."""
 
 

@@ -332,7 +332,7 @@ def _is_shared_child(pid: int) -> bool:
     is_tracker = pid == multiprocessing.resource_tracker._resource_tracker._pid
     if (
         is_tracker
-        or "dagster_project.intake.reading" in command
+        or "dagster_project.intake.vault.sandbox" in command
         or (_shared_executor_lives() and "spawn_main" in command)
     ):
         _SHARED.add(pid)

@@ -50,7 +50,7 @@ def test_a_kernel_counts_for_what_is_measured_with_it() -> None:
 
 
 def test_a_rule_counts_for_what_is_judged_by_it() -> None:
-    judged = assets_by("dagster_project.domain.recist")
+    judged = assets_by("dagster_project.domain.response.recist")
     assert {"responses", "outcomes", "time_to_event", "quality_verdicts"} <= judged
     assert judged.isdisjoint({"scans", "reads", "radiomic_features", "delta_features", "habitats"})
 
@@ -106,7 +106,7 @@ def test_an_edit_makes_stale_what_it_changes(elsewhere: Path) -> None:
 
 def test_what_was_noted_of_another_text_is_not_used(elsewhere: Path) -> None:
     before = versions()
-    recist = elsewhere / "dagster_project/domain/recist.py"
+    recist = elsewhere / "dagster_project/domain/response/recist.py"
     recist.write_text(recist.read_text(encoding="utf-8") + "\nANEW = 1\n", encoding="utf-8")
     assert versions()["responses"] != before["responses"]
     (elsewhere / "cache.json").write_text("no JSON", encoding="utf-8")

@@ -19,7 +19,7 @@ import pytest
 
 from dagster_project.cli import main
 from dagster_project.flow.alert_channels import Alerts, Mail, Webhook, read_alerts
-from dagster_project.intake.pacs_settings import read_settings
+from dagster_project.intake.pacs.pacs_settings import read_settings
 from tests.conftest import REPOSITORY
 
 PAGES = [

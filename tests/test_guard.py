@@ -213,7 +213,7 @@ def test_a_shared_child_that_ends_between_tests_is_nobodys_fault() -> None:
     """
     shared, other = (
         subprocess.Popen([sys.executable, "-c", "input()", name], stdin=subprocess.PIPE)
-        for name in ("dagster_project.intake.reading", "other")
+        for name in ("dagster_project.intake.vault.sandbox", "other")
     )
     try:
         wait_until(

@@ -16,9 +16,14 @@ from click.testing import CliRunner, Result
 
 from dagster_project import cli
 from dagster_project.flow.intake import session_keys, take_in_site
-from dagster_project.intake.agent import start_agent
-from dagster_project.intake.keys import KeysError, create_throwaway_medium, unlock
-from dagster_project.intake.pseudonyms import Crosswalk, blind_index, canonical_number, medium_of
+from dagster_project.intake.identity.agent import start_agent
+from dagster_project.intake.identity.keys import KeysError, create_throwaway_medium, unlock
+from dagster_project.intake.identity.pseudonyms import (
+    Crosswalk,
+    blind_index,
+    canonical_number,
+    medium_of,
+)
 from dagster_project.lake.home import Home
 from tests.intake.builders import write_series
 

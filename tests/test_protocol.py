@@ -243,7 +243,7 @@ def test_the_words_are_those_that_the_program_knows() -> None:
     from dagster_project.radiomics.ibsi_families import family_features
     from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES
     from dagster_project.radiomics.resampling import _WEIGHTS
-    from models.harmonised import KINDS
+    from models.learners.harmonised import KINDS
 
     def words(key: str) -> set[str]:
         return {

@@ -22,9 +22,9 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.adam import SOURCES, derive_adam
-from dagster_project.intake.files import scan_name
-from dagster_project.intake.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT_DAYS
-from dagster_project.intake.writing import keyed_uid
+from dagster_project.intake.dicom.dicom_writer import keyed_uid
+from dagster_project.intake.identity.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT_DAYS
+from dagster_project.intake.vault.process_file import scan_name
 from dagster_project.lake import published_files
 from dagster_project.lake.home import Home
 from dagster_project.lake.publish import publish

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from dagster_project import cli, schedules, sensors
 from dagster_project.commands import run as run_command
 from dagster_project.commands.run import Flow
-from dagster_project.intake.vault import IntakeError, Reception, take_in
+from dagster_project.intake.vault.vault import IntakeError, Reception, take_in
 from dagster_project.lake.home import Home, is_site
 from dagster_project.lake.store import open_lake
 from dagster_project.reports.arbitration import render_worklist

@@ -133,7 +133,7 @@ OTHERWISE_MEANT = {
     "dagster_project/lake/vocabulary.toml": "what a patient did, in a hospital's file",
     "docs/changelog.md": "what was said then",
     "docs/pacs.md": "a PACS is refused a service",
-    "tests/intake/test_case_values.py": "what a patient did, in a hospital's file",
+    "tests/intake/case_report/test_case_values.py": "what a patient did, in a hospital's file",
     "tests/test_words.py": "this list",
 }
 """Files in which such a word has its own meaning, and which."""

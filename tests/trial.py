@@ -26,7 +26,7 @@ from click.testing import CliRunner, Result
 
 from dagster_project.commands.run import Flow, run_flow
 from dagster_project.flow.intake import session_keys
-from dagster_project.intake.pseudonyms import Crosswalk
+from dagster_project.intake.identity.pseudonyms import Crosswalk
 from dagster_project.lake.home import Home
 from dagster_project.resources import Lakehouse
 from dagster_project.simulation.plan import TINY, Plan, Trouble

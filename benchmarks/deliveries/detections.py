@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from dagster_project.domain import masks
-from dagster_project.intake import case_report
+from dagster_project.domain.imaging import masks
+from dagster_project.intake.case_report import case_report
 
 DETECTIONS: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "rows that contradict": (case_report, "_compare", lambda *_: None),

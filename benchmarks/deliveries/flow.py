@@ -33,9 +33,9 @@ from assets.timepoints import timepoints
 from assets.treatments import treatments
 from benchmarks.deliveries.site import Site, write_site
 from dagster_project.flow.intake import session_keys
-from dagster_project.intake.files import scan_name
-from dagster_project.intake.pseudonyms import Crosswalk
-from dagster_project.intake.writing import keyed_uid
+from dagster_project.intake.dicom.dicom_writer import keyed_uid
+from dagster_project.intake.identity.pseudonyms import Crosswalk
+from dagster_project.intake.vault.process_file import scan_name
 from dagster_project.lake.home import Home
 from dagster_project.resources import Lakehouse, _open
 

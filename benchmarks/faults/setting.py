@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.viewing import SECONDS
-from dagster_project.intake import audit_words
+from dagster_project.intake.vault import audit_words
 from dagster_project.simulation.cohort import simulate_cohort
 from tests.trial import SMALLEST, Trial, write_protocol
 

@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn
 
 import duckdb
 
-from dagster_project.intake.manifest import verify_manifest
+from dagster_project.intake.vault.manifest import verify_manifest
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import TABLES, Table
 from tests.trial import OF_THE_RUN, Trial

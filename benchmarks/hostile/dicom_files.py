@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.hostile.setting import GOOD, SERIES, Setting, slice_bytes
-from dagster_project.intake.pseudonyms import new_pseudonym
+from dagster_project.intake.identity.pseudonyms import new_pseudonym
 from tests.intake.builders import ct, plant, rtstruct, seg, to_bytes
 
 EXPLICIT, DEFLATED, RLE, JPEG, J2K = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.pseudonyms import Crosswalk
-from dagster_project.intake.vault import IntakeReport, take_in
+from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
+from dagster_project.intake.identity.pseudonyms import Crosswalk
+from dagster_project.intake.vault.vault import IntakeReport, take_in
 from tests.intake.builders import ROOT, ct, rtstruct, to_bytes, write_series
 
 GOOD = "ZY0012345"

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.hostile.folders import link, meanwhile, pipe
 from benchmarks.hostile.setting import GOOD, PATIENTS, Setting
-from dagster_project.intake.pseudonyms import new_pseudonym
+from dagster_project.intake.identity.pseudonyms import new_pseudonym
 
 FOLLOW_UP, ODM, REDCAP = "clinical/follow_up.csv", "clinical/odm.xml", "clinical/redcap.json"
 HEADER = "patient_id,date,event\n"

@@ -8,7 +8,7 @@ from benchmarks.worlds.cases import Cases
 from benchmarks.worlds.cross_fitted import stratified
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.roc import auc_delong
-from models.negative_controls import chance_of, held_out_operators, held_out_scores
+from models.evaluation.negative_controls import chance_of, held_out_operators, held_out_scores
 
 FEATURES = 30
 """Features of a control."""

@@ -72,7 +72,7 @@ def show(case: str) -> None:
     Example:
       lakehouse arbitration show P0123456789AB
     """
-    from dagster_project.domain.arbitration import mask_readers
+    from dagster_project.domain.reading.arbitration import mask_readers
     from dagster_project.flow.arbitrations import find_case
 
     home, lakehouse = existing_home(), _lakehouse()
@@ -163,7 +163,7 @@ def decide(case: str, accept: str, arbiter: str) -> None:
       lakehouse arbitration decide P0123456789AB --accept A --by ARBITER1
     """
     from dagster_project.flow.arbitrations import decide_case
-    from dagster_project.intake.case_report import is_reader_name
+    from dagster_project.intake.case_report.case_report import is_reader_name
 
     refuse_other_schema(existing_home())
     if not is_reader_name(arbiter):

@@ -43,7 +43,7 @@ def grade(folder: Path, file: Path) -> None:
       lakehouse grade trial/sdtm --out graded.csv
     """
     from dagster_project.commands.terminal import print_table
-    from dagster_project.domain.trial_grading import grade_trial
+    from dagster_project.domain.external_trials.trial_grading import grade_trial
     from dagster_project.flow.trial_tables import UnreadableTable, read_trial
     from dagster_project.flow.whole_files import write_frame, write_together
     from dagster_project.study import load_study

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_project.intake import agent as key_agent
-from dagster_project.intake.keys import (
+from dagster_project.intake.identity import agent as key_agent
+from dagster_project.intake.identity.keys import (
     RECIPIENT,
     Keys,
     KeysError,
@@ -24,11 +24,11 @@ from dagster_project.intake.keys import (
     rotate_medium,
     unlock_identity,
 )
-from dagster_project.intake.keys import unlock as unlock_medium
+from dagster_project.intake.identity.keys import unlock as unlock_medium
 from dagster_project.lake.home import Home, find_home, why_no_site
 
 if TYPE_CHECKING:
-    from dagster_project.intake.pseudonyms import Crosswalk
+    from dagster_project.intake.identity.pseudonyms import Crosswalk
 
 KEY_DRIVE = click.argument(
     "medium", metavar="KEY_DRIVE", type=click.Path(file_okay=False, path_type=Path)
@@ -57,7 +57,10 @@ def keys() -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """What goes wrong with keys or crosswalk is a message, not a traceback."""
-    from dagster_project.intake.pseudonyms import IssuerConflictError, UnknownPseudonymError
+    from dagster_project.intake.identity.pseudonyms import (
+        IssuerConflictError,
+        UnknownPseudonymError,
+    )
 
     try:
         yield
@@ -93,7 +96,7 @@ def create(folder: Path) -> None:
     Example:
       lakehouse keys create --out /media/pi/key-drive
     """
-    from dagster_project.intake.pseudonyms import bind_medium, medium_of
+    from dagster_project.intake.identity.pseudonyms import bind_medium, medium_of
 
     home = find_home()
     with _told():
@@ -186,7 +189,7 @@ def rotate(medium: Path, folder: Path) -> None:
     Example:
       lakehouse keys rotate OLD_DRIVE --out NEW_DRIVE
     """
-    from dagster_project.intake.pseudonyms import rotate_crosswalk
+    from dagster_project.intake.identity.pseudonyms import rotate_crosswalk
 
     home, was = find_home(), _passphrase("Passphrase of the old key drive", medium=medium)
     with _told():
@@ -249,7 +252,7 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
     Example:
       lakehouse keys merge BJCH-… BJCH-… --purpose "two numbers, confirmed by the ward"
     """
-    from dagster_project.intake.vault import give_up_patient
+    from dagster_project.intake.vault.vault import give_up_patient
 
     home, site = find_home(), pseudonym.rpartition("-")[0]
     with _told():
@@ -279,7 +282,7 @@ def confirm(pseudonym: str, purpose: str) -> None:
     Example:
       lakehouse keys confirm BJCH-… --purpose "birth date corrected, confirmed by the ward"
     """
-    from dagster_project.intake.vault import confirm_person
+    from dagster_project.intake.vault.vault import confirm_person
 
     home, site = find_home(), pseudonym.rpartition("-")[0]
     with _told():
@@ -315,7 +318,7 @@ def reidentify(pseudonym: str, medium: Path, purpose: str, crosswalk: Path | Non
     Example:
       lakehouse reidentify BJCH-… --key-drive /media/pi/key-drive --purpose "incidental finding"
     """
-    from dagster_project.intake.pseudonyms import reidentify as open_sealed
+    from dagster_project.intake.identity.pseudonyms import reidentify as open_sealed
 
     home = find_home()
     book = crosswalk or home.crosswalk
@@ -339,7 +342,7 @@ def _keys_of(home: Home, medium: Path) -> Keys:
 
 def _opened(home: Home, medium: Path, passphrase: str) -> Keys:
     """Keys of a key drive, where it is this home's."""
-    from dagster_project.intake.pseudonyms import bind_medium
+    from dagster_project.intake.identity.pseudonyms import bind_medium
 
     opened = unlock_medium(medium, passphrase)
     bind_medium(home.crosswalk, opened.recipient)
@@ -348,13 +351,13 @@ def _opened(home: Home, medium: Path, passphrase: str) -> Keys:
 
 def _open_crosswalk() -> Crosswalk:
     from dagster_project.flow.intake import session_keys
-    from dagster_project.intake.pseudonyms import Crosswalk
+    from dagster_project.intake.identity.pseudonyms import Crosswalk
 
     home = find_home()
     return Crosswalk(home.crosswalk, session_keys(home))
 
 
 def _write_audit(action: str, pseudonym: str, purpose: str) -> None:
-    from dagster_project.intake.pseudonyms import write_audit
+    from dagster_project.intake.identity.pseudonyms import write_audit
 
     write_audit(find_home().audit, action, pseudonym, purpose)

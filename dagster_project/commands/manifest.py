@@ -31,7 +31,7 @@ def verify(site: str | None, head: str) -> None:
     Example:
       lakehouse manifest verify --site BJCH --head 5c1f…
     """
-    from dagster_project.intake.manifest import verify_manifest
+    from dagster_project.intake.vault.manifest import verify_manifest
 
     home = find_home()
     files = {

@@ -17,11 +17,11 @@ from dagster_project.commands.terminal import language
 from dagster_project.lake.home import Home, find_home, why_no_site
 
 if TYPE_CHECKING:
-    from dagster_project.intake.pacs_listener import Listener
-    from dagster_project.intake.pacs_pull import Archive, Pulled
-    from dagster_project.intake.pacs_settings import SitePacs
-    from dagster_project.intake.pacs_wanted import Query, Wanted
-    from dagster_project.intake.vault import Reception
+    from dagster_project.intake.pacs.pacs_listener import Listener
+    from dagster_project.intake.pacs.pacs_pull import Archive, Pulled
+    from dagster_project.intake.pacs.pacs_settings import SitePacs
+    from dagster_project.intake.pacs.pacs_wanted import Query, Wanted
+    from dagster_project.intake.vault.vault import Reception
 
 LOOK_SECONDS = 1.0
 """How often a listener that runs writes its state, where it has changed."""
@@ -49,7 +49,7 @@ def listen(site: str) -> None:
     Example:
       lakehouse pacs listen --site BJCH
     """
-    from dagster_project.intake.pacs_listener import Listener
+    from dagster_project.intake.pacs.pacs_listener import Listener
 
     with _opened(site) as (settings, reception), _port_of(site) as ours:
         if not ours:
@@ -114,7 +114,7 @@ def pull(
     Example:
       lakehouse pacs pull --site BJCH --numbers numbers.txt --from 2026-01-01 --to 2026-12-31
     """
-    from dagster_project.intake.pacs_wanted import Query, wanted_of_list
+    from dagster_project.intake.pacs.pacs_wanted import Query, wanted_of_list
 
     if (start is None) != (end is None) or (start and not numbers):
         raise click.UsageError("--from and --to go together, and with --numbers")
@@ -135,8 +135,8 @@ def pull(
 
 def _query_of_landing(site: str, before: int, after: int) -> Query:
     """Who is wanted by the case report; names the cells that had no part in it."""
-    from dagster_project.intake.chronology import cut_off_of
-    from dagster_project.intake.pacs_wanted import wanted_of_landing
+    from dagster_project.intake.case_report.chronology import cut_off_of
+    from dagster_project.intake.pacs.pacs_wanted import wanted_of_landing
     from dagster_project.study import load_study
 
     cut_off = cut_off_of(load_study().section("study"), dt.datetime.now(dt.UTC))
@@ -147,7 +147,7 @@ def _query_of_landing(site: str, before: int, after: int) -> Query:
 
 
 def _pulled(site: str, settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> Pulled:
-    from dagster_project.intake.pacs_pull import pull as pull_from
+    from dagster_project.intake.pacs.pacs_pull import pull as pull_from
 
     with _receiving(site, settings, reception) if settings.peer.method == "move" else nullcontext():
         return pull_from(
@@ -158,7 +158,7 @@ def _pulled(site: str, settings: SitePacs, reception: Reception, wanted: list[Wa
 @contextmanager
 def _receiving(site: str, settings: SitePacs, reception: Reception) -> Iterator[None]:
     """A listener of our own while the block runs, or the one that has the port already."""
-    from dagster_project.intake.pacs_listener import Listener
+    from dagster_project.intake.pacs.pacs_listener import Listener
 
     with _port_of(site) as ours:
         if not ours:
@@ -190,10 +190,10 @@ def _port_of(site: str) -> Iterator[bool]:
 
 def _archive(settings: SitePacs, reception: Reception) -> Archive:
     if settings.peer.method == "dicomweb":
-        from dagster_project.intake.pacs_web import WebArchive
+        from dagster_project.intake.pacs.pacs_web import WebArchive
 
         return WebArchive(settings.peer, settings.listen, reception)
-    from dagster_project.intake.pacs_messages import MessageArchive
+    from dagster_project.intake.pacs.pacs_messages import MessageArchive
 
     return MessageArchive(settings.peer, settings.listen, reception)
 
@@ -234,11 +234,11 @@ def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
     Faults are shown without a traceback.
     """
     from dagster_project.flow.intake import session_keys
-    from dagster_project.intake.keys import KeysError
-    from dagster_project.intake.pacs_faults import PacsError
-    from dagster_project.intake.pacs_settings import read_settings
-    from dagster_project.intake.reading import close_child
-    from dagster_project.intake.vault import IntakeError, Reception
+    from dagster_project.intake.identity.keys import KeysError
+    from dagster_project.intake.pacs.pacs_faults import PacsError
+    from dagster_project.intake.pacs.pacs_settings import read_settings
+    from dagster_project.intake.vault.sandbox import close_child
+    from dagster_project.intake.vault.vault import IntakeError, Reception
 
     reason = why_no_site(site)
     if reason:

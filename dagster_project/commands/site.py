@@ -79,7 +79,7 @@ def remove_site(home: Home, code: str, purpose: str) -> list[str]:
     2. That is written down, and everything is removed (`leaving.complete`).
     """
     from dagster_project.flow import withdrawal
-    from dagster_project.intake.pseudonyms import patients_of
+    from dagster_project.intake.identity.pseudonyms import patients_of
     from dagster_project.resources import Lakehouse
 
     lakehouse = Lakehouse(root=str(home.root))

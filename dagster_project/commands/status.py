@@ -23,7 +23,7 @@ from dagster_project.commands.terminal import (
     print_table,
     print_unknown_folders,
 )
-from dagster_project.domain.quality import CLOSING
+from dagster_project.domain.cohort.quality import CLOSING
 from dagster_project.flow.home_state import delivery_state, home_state
 from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
 from dagster_project.lake import sql
@@ -373,7 +373,7 @@ def _print_refused(
 
 def _paths(landing: Path, found: Sequence[tuple[Any, ...]]) -> dict[str, Mapping[str, Path]]:
     """Paths of refused files by site and digest."""
-    from dagster_project.intake.landing import locate_refused
+    from dagster_project.intake.vault.landing import locate_refused
 
     by_site: dict[str, list[str]] = {}
     for at, *_, items in found:

@@ -37,8 +37,8 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     Example:
       lakehouse withdraw BJCH-…
     """
-    from dagster_project.intake.pseudonyms import UnknownPseudonymError
-    from dagster_project.intake.vault import IntakeError
+    from dagster_project.intake.identity.pseudonyms import UnknownPseudonymError
+    from dagster_project.intake.vault.vault import IntakeError
 
     home = refuse_other_schema(existing_home())
     if not yes:
@@ -71,7 +71,7 @@ def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
     2. That is written down, and everything is removed (`leaving.complete`).
     """
     from dagster_project.flow import withdrawal
-    from dagster_project.intake.pseudonyms import mark_of
+    from dagster_project.intake.identity.pseudonyms import mark_of
     from dagster_project.resources import Lakehouse
 
     lakehouse = Lakehouse(root=str(home.root))

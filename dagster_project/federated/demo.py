@@ -25,7 +25,7 @@ from dagster_project.study import load_study
 
 if TYPE_CHECKING:
     from dagster_project.federated.engine.outcomes import Outcome
-    from models.datasets import Dataset
+    from models.data.datasets import Dataset
 
 CODES = ("BJCH", "GZSM", "SHFD")
 PATIENTS, JUDGED_ON = 150, 500
@@ -92,7 +92,7 @@ def run_demo(folder: Path, say: Say) -> Compared:
     ------
     EngineFailed
     """
-    from models.datasets import TASKS, build_dataset
+    from models.data.datasets import TASKS, build_dataset
 
     say("three hospitals, each with a lake, keys and a ledger of its own")
     whole = simulate_hospitals(folder, CODES, patients=PATIENTS, seed=SEED)
@@ -155,7 +155,7 @@ def compare(pooled: Dataset, results: Sequence[Result], plan: Plan) -> Compared:
 
 
 def _judged() -> Dataset:
-    from models.datasets import TASKS, build_dataset
+    from models.data.datasets import TASKS, build_dataset
 
     features = load_study().section("model")["network_features"]
     drawn = simulate_tables(Truth(), features, patients=JUDGED_ON, seed=OTHER_SEED)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.quality import gate_closed
+from dagster_project.domain.cohort.quality import gate_closed
 from dagster_project.federated.plans import (
     AucSection,
     CombatSection,
@@ -46,7 +46,7 @@ from dagster_project.federated.refusals import (
 from dagster_project.flow.dhi import load_comparisons_as_of
 from dagster_project.flow.gate import judge_snapshot
 from dagster_project.flow.model_runs import CHANGES_SEEN, FEATURES_SEEN, KERNELS
-from dagster_project.intake.pseudonyms import medium_of
+from dagster_project.intake.identity.pseudonyms import medium_of
 from dagster_project.lake.errors import LakeError
 from dagster_project.lake.store import read_lake
 from dagster_project.resources import Lakehouse
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from dagster_project.federated.fixed_point import Floats
     from dagster_project.lake.home import Home
     from dagster_project.radiomics.dhi_limits import Comparisons
-    from models.datasets import Dataset
+    from models.data.datasets import Dataset
 
 KEY = ("site", "patient")
 LABELLED = ("response", "progression_free")
 
 FEATURE = re.compile(r"(?P<feature>[^@]+)@(?P<region>tumor|ring_\d+_\d+)@T\d(?P<later>-T\d)?")
-"""Columns of radiomic features and of their changes, as `models.datasets` names them."""
+"""Columns of radiomic features and of their changes, as `models.data.datasets` names them."""
 
 ANY_FEATURE = "SELECT min(feature) FROM delta_features"
 """Without a change of any feature there is no data set of a task."""
@@ -140,7 +140,7 @@ def _population(
     cohort: pl.DataFrame, plan: Plan, asked: RowsSection, hospital: str
 ) -> pl.DataFrame:
     """The cohort's rows of the plan's patients, marked as included."""
-    from models.datasets import UNTRAINED
+    from models.data.datasets import UNTRAINED
 
     begun = [pl.col("exclusion").str.starts_with(name).fill_null(value=False) for name in UNTRAINED]
     taken = pl.col("included")
@@ -237,7 +237,7 @@ class _Source:
 
     def _reads(self, asked: ReadersSection) -> pl.DataFrame:
         """Sums of diameters of the two readers of each patient at the task's last visit."""
-        from models.datasets import TASKS
+        from models.data.datasets import TASKS
 
         landmark = TASKS[self.plan.plan.task].landmark
         read = self._read("responses").filter(
@@ -285,8 +285,8 @@ class _Source:
 
     def _ratios(self) -> LakeRows:
         """Held-back ratios of the patients' lesions between the task's visits."""
-        from models.datasets import TASKS
-        from models.fold_dhi import place_comparisons
+        from models.data.datasets import TASKS
+        from models.data.fold_dhi import place_comparisons
 
         pairs = TASKS[self.plan.plan.task].pairs
         found = load_comparisons_as_of(self.lakehouse, self.snapshot, pairs)
@@ -303,7 +303,7 @@ class _Source:
 
     def _dataset(self, columns: list[str]) -> Dataset:
         """The study's own data set of the plan's patients, with what these columns need."""
-        from models.datasets import TASKS, DatasetError, build_dataset
+        from models.data.datasets import TASKS, DatasetError, build_dataset
 
         task = TASKS[self.plan.plan.task]
         names = ("patients", "responses", "lesions", "dhi")
@@ -340,7 +340,7 @@ class _Source:
     def _comparisons(
         self, columns: list[str], pairs: tuple[tuple[str, str], ...]
     ) -> Comparisons | None:
-        from models.fold_dhi import LIMITED
+        from models.data.fold_dhi import LIMITED
 
         if not any(name.split("@")[0] in LIMITED for name in columns):
             return None

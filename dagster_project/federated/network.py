@@ -28,8 +28,8 @@ from dagster_project.statistics.logistic import sigmoid
 
 if TYPE_CHECKING:
     from dagster_project.federated.plans import NetworkSection
-    from models.datasets import Dataset
-    from models.lesion_sequences import LesionSequences
+    from models.data.datasets import Dataset
+    from models.data.lesion_sequences import LesionSequences
 
 Weights = Mapping[str, np.ndarray]
 """Stacked weights by name, one row a network."""
@@ -78,7 +78,7 @@ class Averaging:
         """Weights that every hospital draws alike."""
         import torch
 
-        from models.networks import architecture
+        from models.learners.networks import architecture
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.asked.seed)
@@ -102,7 +102,7 @@ class Averaging:
 
     def scaler(self, total: Floats) -> Any:
         """What scales the inputs at every hospital."""
-        from models.lesion_sequences import SequenceScaler
+        from models.data.lesion_sequences import SequenceScaler
 
         shape = len(self.regions), len(self.features)
         size, visits = shape[0] * shape[1], len(self.visits)
@@ -154,8 +154,8 @@ def train(averaging: Averaging, dataset: Dataset) -> Generator[Floats, Floats, d
     ColumnsMissing
         Where the hospital has no sequence of lesions.
     """
-    from models.lesion_sequences import arrange
-    from models.networks import ensemble_logits, train_side_by_side
+    from models.data.lesion_sequences import arrange
+    from models.learners.networks import ensemble_logits, train_side_by_side
 
     if dataset.series is None:
         raise ColumnsMissing(["lesion series"])

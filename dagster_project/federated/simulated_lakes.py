@@ -13,13 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
-from dagster_project.domain.eligibility import CRITERIA
-from dagster_project.domain.training_cohort import derive_training_cohort
+from dagster_project.domain.cohort.eligibility import CRITERIA
+from dagster_project.domain.cohort.training_cohort import derive_training_cohort
+from dagster_project.domain.reading.agreement import derive_pairs, derive_reader_agreement
 from dagster_project.flow.dhi import pair_tasks
 from dagster_project.flow.result_cache import write_cached
-from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.pseudonyms import bind_medium
+from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
+from dagster_project.intake.identity.pseudonyms import bind_medium
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import conform, polars_schema
 from dagster_project.lake.tables import BY_NAME

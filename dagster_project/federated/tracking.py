@@ -25,12 +25,12 @@ def log_runs(
     runs, results
         The tables federated_runs and federated_results.
     tracking_uri, artifact_root
-        As `models.tracking.log_models` has them.
+        As `models.operation.tracking.log_models` has them.
     """
     done = runs.filter(state="done")
     if done.is_empty():
         return 0
-    from models.tracking import make_client, make_experiment
+    from models.operation.tracking import make_client, make_experiment
 
     artifact_root.mkdir(parents=True, exist_ok=True)
     client = make_client(tracking_uri)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from dagster_project.domain.adam import DATASETS, SOURCES, derive_adam
-from dagster_project.domain.time_to_event import derive_time_to_event
+from dagster_project.domain.response.time_to_event import derive_time_to_event
 from dagster_project.flow.dataset_json import write_dataset_json
 from dagster_project.flow.sas_transport import too_long, write_transport
 from dagster_project.flow.whole_files import write_frame, write_together

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.arbitration import mask_readers
+from dagster_project.domain.reading.arbitration import mask_readers
 from dagster_project.flow.pages import moment_of, page_tables
 from dagster_project.flow.result_cache import (
     fingerprint,
@@ -29,7 +29,7 @@ from dagster_project.lake.files import write_whole
 from dagster_project.reports.arbitration import CasePicture
 
 if TYPE_CHECKING:
-    from dagster_project.domain.series import Series
+    from dagster_project.domain.imaging.series import Series
     from dagster_project.resources import Lakehouse
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def write_pages(lakehouse: Lakehouse) -> list[Path]:
 
 @lru_cache(maxsize=2)
 def _series(folder: Path) -> Series:
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.imaging.series import read_series
 
     return read_series(folder)
 
@@ -108,8 +108,8 @@ def _picture(folder: Path, of: Mapping[str, Row | None], place: int, caption: st
 
 
 def _draw(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) -> bytes:
-    from dagster_project.domain.grids import to_index
-    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.imaging.grids import to_index
+    from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.reports.figures import pair_figure
 
     series = _series(folder)
@@ -132,7 +132,7 @@ def _points(text: str) -> np.ndarray:
 
 def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:
     """What each reader's outlines suggest from one visit to the next."""
-    from dagster_project.domain.identity import propose_identities, spots_of
+    from dagster_project.domain.imaging.identity import propose_identities, spots_of
 
     visits = [rows for _, rows in reads.group_by(["visit"], maintain_order=True)]
     for before, after in pairwise(visits):
@@ -156,7 +156,7 @@ def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:
 
 
 def _lungs_move(earlier: Path, later: Path) -> np.ndarray | None:
-    from dagster_project.domain.identity import register_lungs
+    from dagster_project.domain.imaging.identity import register_lungs
 
     inputs = (earlier.name, slices_of(earlier), later.name, slices_of(later))
     file = later / "pairs" / f"{fingerprint('lungs', *inputs)}.json"

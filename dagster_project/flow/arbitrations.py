@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.domain.agreement import why_no_arbiter
-from dagster_project.domain.arbitration import mask_readers
+from dagster_project.domain.reading.agreement import why_no_arbiter
+from dagster_project.domain.reading.arbitration import mask_readers
 
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse

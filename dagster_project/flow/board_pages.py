@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_project.domain.as_of_visits import (
+from dagster_project.domain.response.as_of_visits import (
     derive_blocks_as_of,
     derive_responses_as_of,
     plan_next_scans,
 )
-from dagster_project.domain.comparison_classes import shipped_classes
-from dagster_project.domain.dynamic_standard import standard_of
-from dagster_project.domain.sum_error import find_reader_error
+from dagster_project.domain.response.comparison_classes import shipped_classes
+from dagster_project.domain.response.dynamic_standard import standard_of
+from dagster_project.domain.response.sum_error import find_reader_error
 from dagster_project.flow.lesion_crops import CropFile, find_crops
 from dagster_project.flow.pages import moment_of, page_tables
 from dagster_project.flow.responses import ACCEPTED, reads_by_reader

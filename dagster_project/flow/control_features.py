@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
-from dagster_project.domain.labels import labels_of_outlines
-from dagster_project.domain.outline_flags import judge_outline, without_features
-from dagster_project.domain.repeat_scans import find_repeats
+from dagster_project.domain.imaging.labels import labels_of_outlines
+from dagster_project.domain.imaging.outline_flags import judge_outline, without_features
+from dagster_project.domain.imaging.repeat_scans import find_repeats
 from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.reads import drawn_reads, measured_reads, outlines_on
 from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, scan_image
@@ -25,7 +25,7 @@ from dagster_project.lake.tables import CONTROL_FEATURES, READS, SCANS, TIMEPOIN
 
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
-    from models.negative_controls import JudgedControl
+    from models.evaluation.negative_controls import JudgedControl
 
 SECTIONS = ("radiomics", "perturbation", "muscle", "dhi")
 """Sections of the protocol that a sampled lesion is measured by."""
@@ -74,7 +74,7 @@ def measure_again(task: ControlTask) -> pl.DataFrame:
 
 
 def _repeat_rows(task: ControlTask) -> list[dict[str, Any]]:
-    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.radiomics.extraction import measure_tumor, prepare_tumor
 
     radiomics = task.settings["radiomics"]
@@ -88,7 +88,7 @@ def _repeat_rows(task: ControlTask) -> list[dict[str, Any]]:
 
 
 def _sampled_rows(task: ControlTask) -> list[dict[str, Any]]:
-    from dagster_project.domain.masks import load_mask, load_union
+    from dagster_project.domain.imaging.masks import load_mask, load_union
     from dagster_project.radiomics.controls import measure_controls
     from dagster_project.radiomics.perturbation import measure_copies
     from dagster_project.radiomics.preparation import outline_distance_mm
@@ -309,7 +309,7 @@ def _task(
 
 def judge_controls(lakehouse: Lakehouse) -> list[JudgedControl]:
     """The AUC of each negative control against response, by what is in the lake."""
-    from models.negative_controls import KEPT_BY, judge_control
+    from models.evaluation.negative_controls import KEPT_BY, judge_control
 
     rows = lakehouse.lake.query(JUDGED, [list(KEPT_BY)]).pl()
     rules = lakehouse.study.section("controls")

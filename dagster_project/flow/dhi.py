@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import run_tasks
-from dagster_project.domain.comparable_scans import why_not_comparable
-from dagster_project.domain.outline_flags import without_features
+from dagster_project.domain.imaging.comparable_scans import why_not_comparable
+from dagster_project.domain.imaging.outline_flags import without_features
 from dagster_project.flow.result_cache import (
     fingerprint,
     mask_file,
@@ -63,7 +63,7 @@ class PairTask:
 
 def compare_visits(task: PairTask) -> dict[str, Any]:
     """Components and null of the Dynamic Heterogeneity Index for one lesion between two visits."""
-    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.radiomics.dhi import compare_lesion, not_compared
 
     if task.flagged:

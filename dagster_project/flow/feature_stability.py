@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dagster_project.domain.feature_stability import (
+from dagster_project.domain.reading.feature_stability import (
     SPREAD,
     derive_feature_stability,
     spread_between_readers,

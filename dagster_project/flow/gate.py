@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed, is_open
+from dagster_project.domain.cohort.quality import GateVerdict, evaluate_gate, gate_closed, is_open
 from dagster_project.lake.query_cache import violations_of
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.store import Lake, read_lake
@@ -119,7 +119,7 @@ OTHER_PROTOCOL = (
 """Why a change of the protocol between verdict and training closes the gate."""
 
 
-def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
+def judge(lakehouse: Lakehouse) -> tuple[list[GateVerdict], int]:
     """All rules on the newest snapshot, stored with it.
 
     Returns
@@ -136,7 +136,7 @@ def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     return verdicts, snapshot
 
 
-def judge_snapshot(lakehouse: Lakehouse, snapshot: int) -> list[Verdict]:
+def judge_snapshot(lakehouse: Lakehouse, snapshot: int) -> list[GateVerdict]:
     """All rules on a snapshot; nothing is written."""
     tables = dict(zip(JUDGED, lakehouse.read(*JUDGED, as_of=snapshot), strict=True))
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
@@ -146,7 +146,7 @@ def judge_snapshot(lakehouse: Lakehouse, snapshot: int) -> list[Verdict]:
 
 
 def verdict_rows(
-    verdicts: list[Verdict], snapshot: int, lakehouse: Lakehouse, protocol_digest: str
+    verdicts: list[GateVerdict], snapshot: int, lakehouse: Lakehouse, protocol_digest: str
 ) -> pl.DataFrame:
     """Verdicts as rows; the time and snapshot of a verdict stay while nothing in it changes."""
     now = dt.datetime.now(dt.UTC)
@@ -167,7 +167,7 @@ def verdict_rows(
     )
 
 
-def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
+def pass_gate(lakehouse: Lakehouse) -> tuple[list[GateVerdict], int]:
     """The verdicts, and the snapshot to train on.
 
     Raises
@@ -188,7 +188,7 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     return verdicts, snapshot
 
 
-def describe(verdict: Verdict) -> str:
+def describe(verdict: GateVerdict) -> str:
     """A verdict in one sentence."""
     return (
         f"{verdict.rule} at {verdict.scope}: figure {_figure(verdict.statistic)}, "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import run_tasks
-from dagster_project.domain.outline_flags import without_features
+from dagster_project.domain.imaging.outline_flags import without_features
 from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.habitat_histograms import (
     HistogramTask,
@@ -89,7 +89,7 @@ def keep_local_features(task: LesionTask) -> int:
     """
     import numpy as np
 
-    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.radiomics.habitat_codebook import DECIMALS, localise
 
     assert task.mask is not None, "only outlined lesions are measured"

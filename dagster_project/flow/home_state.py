@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dagster_project.domain.quality import CLOSING
+from dagster_project.domain.cohort.quality import CLOSING
 from dagster_project.flow.nights import Night, last_good, newest_of_each, read_nights
 from dagster_project.flow.result_cache import CODE_VERSION
 from dagster_project.flow.vault_audit import open_findings, summarise

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dagster_project.compute import map_tasks, reason_of
-from dagster_project.intake.agent import LOCKED, ask_agent
-from dagster_project.intake.keys import (
+from dagster_project.intake.identity.agent import LOCKED, ask_agent
+from dagster_project.intake.identity.keys import (
     Keys,
     KeysError,
     create_throwaway_medium,
     is_throwaway,
     unlock,
 )
-from dagster_project.intake.pseudonyms import OTHER_MEDIUM, medium_of
-from dagster_project.intake.vault import IntakeReport, take_in
+from dagster_project.intake.identity.pseudonyms import OTHER_MEDIUM, medium_of
+from dagster_project.intake.vault.vault import IntakeReport, take_in
 from dagster_project.lake.home import TAKEN_IN, Home
 
 THROWAWAY = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagster_project.domain.block_rows import derive_irecist_blocks
-from dagster_project.domain.comparison_classes import shipped_classes
-from dagster_project.domain.dynamic_standard import standard_of
+from dagster_project.domain.response.block_rows import derive_irecist_blocks
+from dagster_project.domain.response.comparison_classes import shipped_classes
+from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.flow.responses import ACCEPTED, reads_by_reader
 
 if TYPE_CHECKING:

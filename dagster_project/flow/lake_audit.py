@@ -96,7 +96,7 @@ def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
 
 
 def _text_findings(lake: Lake, table: Table, sites: frozenset[str]) -> Iterator[Finding]:
-    from dagster_project.intake.audit_words import words_fault
+    from dagster_project.intake.vault.audit_words import words_fault
 
     columns = [c.name for c in table.columns if c.type in TEXTS and c.name not in OF_THE_PROTOCOL]
     rows = lake.query(sql.texts_by_site(table, columns)).fetchall() if columns else []
@@ -137,7 +137,8 @@ def _strange_days(lake: Lake) -> list[str]:
 
 
 def _rules() -> str:
-    from dagster_project.intake import audit_texts, audit_words
+    from dagster_project.intake.dicom import audit_texts
+    from dagster_project.intake.vault import audit_words
 
     modules = (audit_words, audit_texts)
     sources = (

@@ -18,7 +18,7 @@ from dagster_project.reports.board import letters_of
 from dagster_project.reports.crops import FORMAT, cut_crop, encode_crop
 
 if TYPE_CHECKING:
-    from dagster_project.domain.series import Series
+    from dagster_project.domain.imaging.series import Series
     from dagster_project.resources import Lakehouse
 
 Key = tuple[str, str]
@@ -50,8 +50,8 @@ class CropFile:
         return self.file.read_bytes()
 
     def _cut(self) -> bytes:
-        from dagster_project.domain.grids import to_index
-        from dagster_project.domain.masks import load_mask
+        from dagster_project.domain.imaging.grids import to_index
+        from dagster_project.domain.imaging.masks import load_mask
 
         series = _series(self.folder)
         ends = to_index(series.affine, _points(self.ends)) if self.ends else None
@@ -65,7 +65,7 @@ class CropFile:
 
 @lru_cache(maxsize=1)
 def _series(folder: Path) -> Series:
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.imaging.series import read_series
 
     return read_series(folder)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.domain.quality import Verdict
+from dagster_project.domain.cohort.quality import GateVerdict
 from dagster_project.flow.dhi import load_comparisons_as_of
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate, refuse_other_protocol
@@ -41,8 +41,8 @@ from dagster_project.resources import Lakehouse
 
 if TYPE_CHECKING:
     from dagster_project.radiomics.habitat_histograms import BinCounts
-    from models.datasets import Dataset, Task
-    from models.learners import Learner
+    from models.data.datasets import Dataset, Task
+    from models.learners.learners import Learner
 
 FEATURES_SEEN = (
     "\nSELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value "
@@ -151,13 +151,13 @@ def _look_at(
     lakehouse: Lakehouse,
     name: str,
     learned: TrainingOutcome,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[GateVerdict],
     *,
     reading: Reading,
 ) -> tuple[TrainingOutcome, TrainingState]:
     """Train a task where something of it has changed; also return its state for the next night."""
-    from models.datasets import TASKS, DatasetError
-    from models.splits import SplitError
+    from models.data.datasets import TASKS, DatasetError
+    from models.data.splits import SplitError
 
     runs, held = with_aliases(lakehouse, learned.model_runs, name)
     learned, before = replace(learned, model_runs=runs), load_training_state(lakehouse, name)
@@ -178,7 +178,7 @@ def _learn(
     lakehouse: Lakehouse,
     task: Task,
     learned: TrainingOutcome,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[GateVerdict],
     *,
     reading: Reading,
 ) -> tuple[TrainingOutcome, TrainingState]:
@@ -187,8 +187,8 @@ def _learn(
     Builds the data set, trains the models that have not been trained on it, and applies the
     registered model to patients outside the cohort.
     """
-    from models.datasets import build_dataset
-    from models.model_catalogue import choose_learners
+    from models.data.datasets import build_dataset
+    from models.learners.model_catalogue import choose_learners
 
     section = lakehouse.study.learning
     tables = load_tables_as_of(
@@ -229,7 +229,7 @@ def _train(
     lakehouse: Lakehouse,
     learners: Sequence[Learner],
     dataset: Dataset,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[GateVerdict],
     snapshot: int,
 ) -> tuple[pl.DataFrame, PredictionSet]:
     """Train, log and judge.
@@ -237,8 +237,8 @@ def _train(
     Returns the fresh rows of model_runs, and the models' predictions for the patients they held
     out.
     """
-    from models.tracking import log_models
-    from models.training import train
+    from models.evaluation.training import train
+    from models.operation.tracking import log_models
 
     study, home = lakehouse.study, lakehouse.home
     section = study.learning
@@ -266,7 +266,7 @@ def with_aliases(
 
     Aliases move, and withdrawal of consent takes them away.
     """
-    from models.tracking import aliases_held
+    from models.operation.tracking import aliases_held
 
     held = aliases_held(lakehouse.home.mlflow_uri, task, aliases(lakehouse))
     now = pl.col("mlflow_run_id").replace_strict(held, default=None, return_dtype=pl.String)

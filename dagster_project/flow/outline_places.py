@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagster_project.domain.masks import outline_parts
-from dagster_project.domain.outlined_series import ImageSeries, find_series
-from dagster_project.domain.outlines import MaskError
+from dagster_project.domain.imaging.masks import outline_parts
+from dagster_project.domain.imaging.outlined_series import ImageSeries, find_series
+from dagster_project.domain.imaging.outlines import MaskError
 from dagster_project.flow.result_cache import (
     fingerprint,
     images_file,

@@ -72,7 +72,7 @@ def days_of_intake(lakehouse: Lakehouse) -> dict[str, dt.date]:
 
     That day stands in no file: it is when the clock was written.
     """
-    from dagster_project.intake.chronology import cut_off_of
+    from dagster_project.intake.case_report.chronology import cut_off_of
 
     section = lakehouse.study.section("study")
     clocks = {site: lakehouse.case_report_file(site, CLOCK) for site in lakehouse.home.sites()}
@@ -209,7 +209,7 @@ def _kept_map(lakehouse: Lakehouse, lesion: str, rows: list[dict[str, Any]]) -> 
 
 
 def _read_image(folder: Path) -> Any:
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.imaging.series import read_series
 
     return read_series(folder).image
 
@@ -218,7 +218,7 @@ def _kept_picture(
     folder: Path, masks: dict[str, str], caption: str, image: Callable[[], Any]
 ) -> bytes:
     """Draw a lesion once: the picture is kept beside the masks that it shows."""
-    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.reports.figures import slice_figure
 
     file = folder / "pictures" / f"{fingerprint(masks, caption, slices_of(folder))}.png"

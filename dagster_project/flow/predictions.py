@@ -21,10 +21,10 @@ from dagster_project.resources import Lakehouse
 if TYPE_CHECKING:
     import numpy as np
 
-    from models.datasets import Dataset, Task
-    from models.learners import Section
-    from models.tracking import Registered
-    from models.training import TrainedModel
+    from models.data.datasets import Dataset, Task
+    from models.evaluation.training import TrainedModel
+    from models.learners.learners import Section
+    from models.operation.tracking import Registered
 
 WHO = ["site", "patient"]
 
@@ -82,7 +82,7 @@ class PredictionSet:
 
     def with_lesions_named(self, lesions: pl.DataFrame, visits: tuple[str, ...]) -> PredictionSet:
         """The attributions with lesions by their names."""
-        from models.explanation import name_lesions
+        from models.evaluation.explanation import name_lesions
 
         return replace(self, attributions=name_lesions(self.attributions, lesions, visits))
 
@@ -110,8 +110,8 @@ def training_predictions(
     trained: Sequence[TrainedModel], fresh: pl.DataFrame, section: Section
 ) -> PredictionSet:
     """Held-out probabilities of all models, and what those of the best model are based on."""
-    from models.explanation import held_out_attributions
-    from models.training import best_model, derive_predictions
+    from models.evaluation.explanation import held_out_attributions
+    from models.evaluation.training import best_model, derive_predictions
 
     best = best_model(trained)
     version = fresh.row(by_predicate=pl.col("model") == best.name, named=True)["model_version"]
@@ -139,8 +139,8 @@ def predict_outside_cohort(
     2. A row stays where the version and the digest of the patient's inputs are the same.
     3. A version whose columns are gone is skipped, with the reason.
     """
-    from models.datasets import build_inference_set
-    from models.prediction import ChampionUnusable
+    from models.data.datasets import build_inference_set
+    from models.operation.prediction import ChampionUnusable
 
     others = build_inference_set(task, **tables)
     reasons: list[str] = []
@@ -162,7 +162,7 @@ def predict_outside_cohort(
 
 
 def _registered(lakehouse: Lakehouse, task: str) -> list[Registered]:
-    from models.tracking import find_served
+    from models.operation.tracking import find_served
 
     found = [find_served(lakehouse.home.mlflow_uri, task, (alias,)) for alias in aliases(lakehouse)]
     return [f for f in found if f is not None]
@@ -177,9 +177,9 @@ def _predict_unseen(
 ) -> PredictionSet:
     import numpy as np
 
-    from models.explanation import attribution_rows
-    from models.prediction import input_digests, predict
-    from models.tracking import load_served
+    from models.evaluation.explanation import attribution_rows
+    from models.operation.prediction import input_digests, predict
+    from models.operation.tracking import load_served
 
     mine, task = prediction_set.predictions.filter(_of(found, others.task.name)), others.task
     seen = mine.drop_nulls("fold").select(WHO)
@@ -221,8 +221,8 @@ def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray
     """
     import numpy as np
 
-    from models.prediction import ChampionUnusable
-    from models.tracking import find_served, load_served
+    from models.operation.prediction import ChampionUnusable
+    from models.operation.tracking import find_served, load_served
 
     found = find_served(lakehouse.home.mlflow_uri, dataset.task.name, aliases(lakehouse)[:1])
     if found is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagster_project.domain.disclosure import derive_disclosure
+from dagster_project.domain.cohort.disclosure import derive_disclosure
 from dagster_project.flow.gate import mark_rows
 from dagster_project.flow.lake_audit import EVERY_SITE, audit_lake
 from dagster_project.flow.vault_audit import BLOCKED, blocked_sites

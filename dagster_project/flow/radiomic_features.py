@@ -43,7 +43,7 @@ class FeatureTask:
 
 def extract_features(task: FeatureTask) -> pl.DataFrame:
     """Rows of radiomic_features for one lesion on one scan."""
-    from dagster_project.domain.masks import load_mask, load_union
+    from dagster_project.domain.imaging.masks import load_mask, load_union
     from dagster_project.radiomics.extraction import extract_lesion
 
     masks = {reader: load_mask(file) for reader, file in task.masks.items()}

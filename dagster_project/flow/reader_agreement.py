@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.masks import kept_overlap
+from dagster_project.domain.imaging.masks import kept_overlap
 from dagster_project.flow.result_cache import mask_file, scan_folder
 
 

@@ -27,8 +27,8 @@ Digests = tuple[str, str]
 
 def derive_figures(lakehouse: Lakehouse) -> pl.DataFrame:
     """Rows of reader_figures, of what is in the lake now."""
-    from dagster_project.domain.agreement import derive_pairs
-    from dagster_project.domain.reader_figures import derive_reader_figures
+    from dagster_project.domain.reading.agreement import derive_pairs
+    from dagster_project.domain.reading.reader_figures import derive_reader_figures
 
     reads, scans, responses, cases = lakehouse.read("reads", "scans", "responses", "arbitrations")
     rules = lakehouse.study.section("agreement")
@@ -66,7 +66,7 @@ def _distances(
     file = folder / "pairs" / f"{fingerprint(a, b, spacing_zyx, tolerance_mm)}.json"
     if (known := read_cached(file)) is not None:
         return known
-    from dagster_project.domain.masks import kept_surface_distances
+    from dagster_project.domain.imaging.masks import kept_surface_distances
 
     found = kept_surface_distances(
         mask_file(folder, a), mask_file(folder, b), spacing_zyx, tolerance_mm

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import reason_of, run_tasks
-from dagster_project.domain.lesion_matching import match_lesions
-from dagster_project.domain.locked_reads import close_reads
-from dagster_project.domain.masks import kept_overlap
-from dagster_project.domain.outlines import NO_FEATURES
-from dagster_project.domain.reads import derive_reads
-from dagster_project.domain.repeat_scans import without_repeats
+from dagster_project.domain.imaging.masks import kept_overlap
+from dagster_project.domain.imaging.outlines import NO_FEATURES
+from dagster_project.domain.imaging.repeat_scans import without_repeats
+from dagster_project.domain.reading.lesion_matching import match_lesions
+from dagster_project.domain.reading.locked_reads import close_reads
+from dagster_project.domain.reading.reads import derive_reads
 from dagster_project.flow.outline_places import placed_outlines
 from dagster_project.flow.result_cache import (
     REFUSED,
@@ -40,7 +40,7 @@ from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
 
 if TYPE_CHECKING:
-    from dagster_project.domain.series import Series
+    from dagster_project.domain.imaging.series import Series
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
 
@@ -83,7 +83,7 @@ def measure_outlines(task: OutlineTask) -> dict[str, str]:
     dict
         Digest of each file that nothing was kept of, and why; the next run tries it again.
     """
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.imaging.series import read_series
 
     series, failed = read_series(task.folder), {}
     for file in task.files:
@@ -101,7 +101,12 @@ def _measured(
 
     The reason is stored like a result, since only another file or scan would change it.
     """
-    from dagster_project.domain.masks import MaskError, measure_mask, read_outlines, save_mask
+    from dagster_project.domain.imaging.masks import (
+        MaskError,
+        measure_mask,
+        read_outlines,
+        save_mask,
+    )
 
     try:
         outlines = read_outlines(file.path, series, positions=file.positions or None)
@@ -360,8 +365,8 @@ def _outline_tasks(
 
 def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None:
     """The largest outlined lesion of the site with every locked reader's contour."""
-    from dagster_project.domain.masks import load_mask
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.imaging.masks import load_mask
+    from dagster_project.domain.imaging.series import read_series
     from dagster_project.reports.figures import slice_figure
 
     drawn = drawn_reads(rows, lakehouse.study).sort("volume_mm3", descending=True, nulls_last=True)

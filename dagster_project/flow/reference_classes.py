@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dagster_project.domain.comparison_classes import (
+from dagster_project.domain.external_trials.trial_grading import grade_trial
+from dagster_project.domain.response.comparison_classes import (
     FIRST,
     LATER,
     SHIPPED,
@@ -18,7 +19,6 @@ from dagster_project.domain.comparison_classes import (
     margin_class,
     progression_margin,
 )
-from dagster_project.domain.trial_grading import grade_trial
 from dagster_project.flow.trial_tables import read_trial
 from dagster_project.study import Study, load_study
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dagster_project.domain.responses import derive_responses
+from dagster_project.domain.response.responses import derive_responses
 from dagster_project.lake.schema import empty
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.tables import LESIONS, RESPONSES

@@ -131,6 +131,6 @@ def scan_image(folder: Path, pixel_digest: str) -> sitk.Image:  # noqa: ARG001 -
     The digest of its pixels is part of the key, since slices that come later make another image of
     the same folder.
     """
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.imaging.series import read_series
 
     return read_series(folder).image

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import run_tasks
-from dagster_project.domain.reads import reader_artifact_flags
+from dagster_project.domain.reading.reads import reader_artifact_flags
 from dagster_project.flow.result_cache import (
     REFUSED,
     contents_of,
@@ -27,7 +27,7 @@ from dagster_project.flow.step_result import (
     refusal,
     report_progress,
 )
-from dagster_project.intake.vault import noted_digests
+from dagster_project.intake.vault.vault import noted_digests
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import SCANS
 
@@ -52,7 +52,7 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
 
     Where it cannot be stacked the reason is stored, since only other slices would change it.
     """
-    from dagster_project.domain.series import SeriesError, describe_series, read_series
+    from dagster_project.domain.imaging.series import SeriesError, describe_series, read_series
 
     try:
         series = read_series(task.folder)
@@ -71,7 +71,7 @@ def _task(site: str, scan: str, folder: Path, digest: str, limits: Mapping[str, 
 
 def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> StepResult:
     """Describe the series of a site's vault whose files or limits changed; the other rows stay."""
-    from dagster_project.domain.series import scan_remarks
+    from dagster_project.domain.imaging.series import scan_remarks
 
     limits = lakehouse.study.section("scans")
     stored = {

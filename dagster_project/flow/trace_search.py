@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from dagster_project.intake.vault_names import TAKEN_IN
+from dagster_project.intake.vault.vault_names import TAKEN_IN
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import Lake
 

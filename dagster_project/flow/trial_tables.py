@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_project.domain.trial_rows import TrialRow
+from dagster_project.domain.external_trials.trial_rows import TrialRow
 from dagster_project.flow.dataset_json import SUFFIXES, read_dataset_json
 from dagster_project.flow.sas_transport import read_data_sets
 from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
-from dagster_project.intake.csv_tables import read_records
+from dagster_project.intake.case_report.csv_tables import read_records
 
 DOMAINS = {"TU": "TUTESTCD", "TR": "TRTESTCD", "RS": "RSTESTCD", "DM": "DTHDTC"}
 """Domains that are read, and the column by which a file is known; TU may do without (TULNKID)."""

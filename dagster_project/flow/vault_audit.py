@@ -14,7 +14,7 @@ from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 
 if TYPE_CHECKING:  # who asks what was found does without what looks
-    from dagster_project.intake.vault_audit import Audit
+    from dagster_project.intake.vault.vault_audit import Audit
 
 KEPT = "audit.json"
 """State of a site's audit, beside its manifest.
@@ -43,7 +43,7 @@ def advice(findings: Iterable[Finding]) -> list[str]:
 
     One text is for what could identify a person, one for what is missing.
     """
-    from dagster_project.intake.vault_files import EACH_TIME, NAME
+    from dagster_project.intake.vault.vault_files import EACH_TIME, NAME
 
     missing = {what in EACH_TIME - {NAME} for what, _, _ in findings}
     return [text for kind, text in ((False, BLOCKED), (True, NOT_THE_SAME)) if kind in missing]
@@ -51,8 +51,8 @@ def advice(findings: Iterable[Finding]) -> list[str]:
 
 def audit_site(home: Home, site: str, *, ocr: bool = False, since: int = 0) -> Audit:
     """Audit a site's vault: every file, and whether files, register and manifest agree."""
-    from dagster_project.intake.vault_audit import audit_vault
-    from dagster_project.intake.vault_files import audit_site_files
+    from dagster_project.intake.vault.vault_audit import audit_vault
+    from dagster_project.intake.vault.vault_files import audit_site_files
 
     found = audit_vault(home.vault, ocr=ocr, site=site, since=since)
     audit_site_files(home.vault, site, found.find, since=since)
@@ -61,8 +61,8 @@ def audit_site(home: Home, site: str, *, ocr: bool = False, since: int = 0) -> A
 
 def audit_home(home: Home, *, ocr: bool) -> Audit:
     """Audit the vault of every site whole."""
-    from dagster_project.intake.vault_audit import audit_vault
-    from dagster_project.intake.vault_files import audit_site_files
+    from dagster_project.intake.vault.vault_audit import audit_vault
+    from dagster_project.intake.vault.vault_files import audit_site_files
 
     found = audit_vault(home.vault, ocr=ocr)
     for site in sorted(folder.name for folder in home.vault.iterdir() if folder.is_dir()):
@@ -78,8 +78,8 @@ def audit_what_is_new(home: Home, site: str) -> Audit:
        (dates that were compared) and a file of it has changed, every file is read.
     3. What is missing is looked for anew each time.
     """
-    from dagster_project.intake.vault_audit import Audit
-    from dagster_project.intake.vault_files import EACH_TIME
+    from dagster_project.intake.vault.vault_audit import Audit
+    from dagster_project.intake.vault.vault_files import EACH_TIME
 
     folder = home.vault / site
     if not folder.is_dir():
@@ -120,7 +120,7 @@ def open_findings(home: Home) -> dict[str, list[Finding]]:
 
 def _is_open(home: Home, what: str, where: str) -> bool:
     """What has no file of its own, or misses one, is open until the next audit."""
-    from dagster_project.intake.vault_files import EACH_TIME
+    from dagster_project.intake.vault.vault_files import EACH_TIME
 
     return what in EACH_TIME or (home.vault / where).exists()
 
@@ -157,13 +157,8 @@ def _rules() -> str:
 
     Other rules look at every file anew and forget what the former ones found.
     """
-    from dagster_project.intake import (
-        audit_texts,
-        audit_words,
-        vault_audit,
-        vault_files,
-        vault_names,
-    )
+    from dagster_project.intake.dicom import audit_texts
+    from dagster_project.intake.vault import audit_words, vault_audit, vault_files, vault_names
 
     modules = (vault_audit, vault_files, vault_names, audit_texts, audit_words)
     sources = (*(Path(module.__file__ or "") for module in modules), audit_texts.VOCABULARIES)

@@ -18,8 +18,8 @@ from dagster_project.flow.model_runs import with_aliases
 from dagster_project.flow.predictions import forget_predictions, load_predictions, save_predictions
 from dagster_project.flow.publication import bring_up_to_date, publish_home
 from dagster_project.flow.trace_search import picture_marks
-from dagster_project.intake.pseudonyms import forget_site, is_audited, write_audit
-from dagster_project.intake.vault import held_names, remove_patient, site_lock
+from dagster_project.intake.identity.pseudonyms import forget_site, is_audited, write_audit
+from dagster_project.intake.vault.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.catalogue_backup import remove_backups
 from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.files import write_whole
@@ -195,7 +195,7 @@ def mark_learnt(lakehouse: Lakehouse, runs: Sequence[str]) -> None:
     """
     if not runs:
         return
-    from models.tracking import mark_models
+    from models.operation.tracking import mark_models
 
     mark_models(lakehouse.home.mlflow_uri, list(runs))
     rows = lakehouse.lake.read(MODEL_RUNS.name)

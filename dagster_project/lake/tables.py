@@ -709,7 +709,7 @@ READS = Table(
         Column(
             "outline_flags",
             "list<string>",
-            "What is odd about the outline, by code (domain/outlines.py FLAGS); "
+            "What is odd about the outline, by code (domain/imaging/outlines.py FLAGS); "
             "NULL without an outline",
             "轮廓的异常标记；无轮廓为空",
             nullable=True,

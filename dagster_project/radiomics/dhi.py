@@ -32,9 +32,9 @@ from dagster_project.radiomics.dhi_limits_fit import (
 )
 from dagster_project.radiomics.habitats import cooccurrence, habitat_codes, spatial_change
 from dagster_project.radiomics.preparation import (
+    ImageVisit,
     Noise,
     Prepared,
-    Visit,
     crop_visit,
     estimate_noise,
     keep_deepest,
@@ -156,7 +156,7 @@ def compare_lesion(
 
 
 def _compare(
-    visits: list[Visit], prepared: list[Prepared], contour_mm: float, settings: Settings
+    visits: list[ImageVisit], prepared: list[Prepared], contour_mm: float, settings: Settings
 ) -> Pair:
     n = min(p.count for p in prepared)
     noises = estimate_noise(prepared)
@@ -211,7 +211,7 @@ def _changes(first: Signature, second: Signature, n: int) -> tuple[float, ...]:
 
 
 def _null_of(
-    side: str, visit: Visit, noise: Noise, n: int, contour_mm: float, settings: Settings
+    side: str, visit: ImageVisit, noise: Noise, n: int, contour_mm: float, settings: Settings
 ) -> Pair:
     """The components between all pairs of a visit's perturbed copies.
 
@@ -244,7 +244,7 @@ def _size_effect(larger: Prepared, n: int, settings: Settings) -> Pair:
     }
 
 
-def _shifts(visits: list[Visit], prepared: list[Prepared], n: int) -> Pair:
+def _shifts(visits: list[ImageVisit], prepared: list[Prepared], n: int) -> Pair:
     """First-order figures beside the index, on the voxels compared, before noise was matched."""
     first, second = (keep_deepest(p, n) for p in prepared)
     a, b = first.volume[first.mask], second.volume[second.mask]

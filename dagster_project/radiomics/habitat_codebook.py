@@ -20,8 +20,8 @@ from dagster_project.lake.files import write_whole
 from dagster_project.radiomics.preparation import (
     CROP_MARGIN_MM,
     SPLINE_ORDER,
+    ImageVisit,
     Prepared,
-    Visit,
     prepare_visit,
 )
 from dagster_project.radiomics.resampling import (
@@ -158,7 +158,9 @@ def _prepare(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> Prep
         else values - base
     )
     return prepare_visit(
-        Visit(values - base, coefficients, np.ascontiguousarray(mask[outer]), spacing, base, 0),
+        ImageVisit(
+            values - base, coefficients, np.ascontiguousarray(mask[outer]), spacing, base, 0
+        ),
         settings,
     )
 

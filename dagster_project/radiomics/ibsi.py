@@ -196,7 +196,7 @@ def reference_values(path: Path) -> dict[str, tuple[float, float]]:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class IbsiVerdict:
     """One feature beside its reference value."""
 
     feature: str
@@ -213,12 +213,14 @@ class Verdict:
 
 def judge(
     found: dict[str, float], reference: dict[str, tuple[float, float]], *, planar: bool
-) -> list[Verdict]:
+) -> list[IbsiVerdict]:
     """Every feature that has a reference value; slice by slice the tags say 2D."""
     tags = ((name, ibsi_tag(f"original_{name}")) for name in found)
     named = ((name, tag.replace("_3D", "_2D") if planar else tag) for name, tag in tags if tag)
     return [
-        Verdict(name, tag, *reference[tag], found[name]) for name, tag in named if tag in reference
+        IbsiVerdict(name, tag, *reference[tag], found[name])
+        for name, tag in named
+        if tag in reference
     ]
 
 
@@ -267,12 +269,12 @@ def phantoms(data: Path) -> dict[str, Phantom]:
     return found
 
 
-def judge_phantoms(data: Path) -> dict[str, list[Verdict]]:
+def judge_phantoms(data: Path) -> dict[str, list[IbsiVerdict]]:
     """Verdicts on the features of the engine that have a reference value."""
     return {name: _judged(phantom) for name, phantom in phantoms(data).items()}
 
 
-def judge_families(data: Path) -> dict[str, list[Verdict]]:
+def judge_families(data: Path) -> dict[str, list[IbsiVerdict]]:
     """Verdicts on all features of IBSI 1 with a reference value.
 
     One that is not computed is an infinite distance away.
@@ -286,11 +288,11 @@ def judge_filters(data: Path) -> FilterVerdicts:
     return filter_verdicts(prepared.volume, prepared.inside)
 
 
-def _judged_families(phantom: Phantom) -> Iterator[Verdict]:
+def _judged_families(phantom: Phantom) -> Iterator[IbsiVerdict]:
     found = compute_families(phantom.prepared, phantom.configuration, phantom.aggregations)
     for tag, (reference, tolerance) in phantom.reference.items():
         if family_of(tag) in FAMILY_NAMES and "_mask_" not in tag:
-            yield Verdict(tag, tag, reference, tolerance, found.get(tag, math.inf))
+            yield IbsiVerdict(tag, tag, reference, tolerance, found.get(tag, math.inf))
 
 
 def ct_phantom(data: Path) -> tuple[sitk.Image, sitk.Image]:
@@ -330,14 +332,16 @@ def family_of(tag: str) -> str:
 
 
 def table(
-    verdicts: dict[str, list[Verdict]], families: dict[str, list[Verdict]], filters: FilterVerdicts
+    verdicts: dict[str, list[IbsiVerdict]],
+    families: dict[str, list[IbsiVerdict]],
+    filters: FilterVerdicts,
 ) -> str:
     """The generated part of docs/ibsi.md."""
     sections = (line for name, found in verdicts.items() for line in _section(name, found))
     return "\n".join([*_families(families), *filter_section(filters), *sections])
 
 
-def _families(verdicts: dict[str, list[Verdict]]) -> Iterator[str]:
+def _families(verdicts: dict[str, list[IbsiVerdict]]) -> Iterator[str]:
     yield (
         "\n## All families of IBSI 1, in every aggregation: "
         "within tolerance, of so many with a reference value\n"
@@ -367,7 +371,7 @@ def _title(name: str) -> str:
     return "digital phantom" if name == "digital" else f"configuration {name}"
 
 
-def _section(name: str, verdicts: list[Verdict]) -> Iterator[str]:
+def _section(name: str, verdicts: list[IbsiVerdict]) -> Iterator[str]:
     title = "Digital phantom" if name == "digital" else f"CT phantom, configuration {name}"
     yield f"\n## {title}: {sum(v.within for v in verdicts)} of {len(verdicts)} within tolerance\n"
     yield (
@@ -386,7 +390,7 @@ def _section(name: str, verdicts: list[Verdict]) -> Iterator[str]:
         )
 
 
-def _judged(phantom: Phantom) -> list[Verdict]:
+def _judged(phantom: Phantom) -> list[IbsiVerdict]:
     planar = phantom.configuration.planar
     return judge(
         compute_features(phantom.prepared, planar=planar), phantom.reference, planar=planar

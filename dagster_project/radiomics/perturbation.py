@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from dagster_project.radiomics.extraction import Row, measure_tumor
 from dagster_project.radiomics.preparation import (
     LARGEST_ERROR_MM,
+    ImageVisit,
     Noise,
-    Visit,
     copy_visit,
     crop_visit,
     estimate_noise,
@@ -80,7 +80,7 @@ def measure_copies(
 
 
 def _measure_copy(
-    visit: Visit,
+    visit: ImageVisit,
     copy: int,
     noise: Noise,
     contour_mm: float,

@@ -89,7 +89,7 @@ WHITE_GAIN = 6.0
 
 
 @dataclass(frozen=True)
-class Visit:
+class ImageVisit:
     """A lesion's crop at its scan's own voxels, in HU above `base_hu`.
 
     It is turned so that a mirrored scan gives the same arrays.
@@ -143,7 +143,9 @@ class Prepared:
         return int(self.mask.sum())
 
 
-def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM) -> Visit | None:
+def crop_visit(
+    image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM
+) -> ImageVisit | None:
     """Crop the lesion with a margin and turn its axes into a standard direction.
 
     Each axis runs towards the side on which the lesion's densities reach further, so that mirrored
@@ -170,7 +172,9 @@ def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM)
     coefficients = (
         spline_filter(values, SPLINE_ORDER, mode="mirror") if min(values.shape) > 1 else values
     )
-    return Visit(values, coefficients, inside, spacing, base, int.from_bytes(digest[:8], "big"))
+    return ImageVisit(
+        values, coefficients, inside, spacing, base, int.from_bytes(digest[:8], "big")
+    )
 
 
 def _turn(values: Volume, mask: Mask) -> tuple[Volume, Mask]:
@@ -192,9 +196,13 @@ def _leans_backwards(profile: Volume) -> bool:
 
 
 def sample_visit(
-    visit: Visit, spacing_mm: float, pose: Pose | None = None, margin_mm: float = SAMPLE_MARGIN_MM,
-    *, interpolator: str = "bspline",
-) -> tuple[Volume, Volume]:  # fmt: skip
+    visit: ImageVisit,
+    spacing_mm: float,
+    pose: Pose | None = None,
+    margin_mm: float = SAMPLE_MARGIN_MM,
+    *,
+    interpolator: str = "bspline",
+) -> tuple[Volume, Volume]:
     """HU and mask share (linear, 0–1) on an isotropic grid centred on the lesion's box, in a pose.
 
     HU are interpolated by a cubic B-spline or linearly. Beyond the scan's end they are mirrored,
@@ -235,14 +243,14 @@ def rotation_matrix(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix
 
 
-def prepare_visit(visit: Visit, settings: Mapping[str, Any]) -> Prepared:
+def prepare_visit(visit: ImageVisit, settings: Mapping[str, Any]) -> Prepared:
     """The lesion as outlined: sampled at 1 mm in whole HU, peeled and eroded."""
     volume, share = sample_visit(visit, settings.get("spacing_mm", 1.0))
     return peel_lesion(np.rint(volume), share >= 0.5 - 1e-9, settings)
 
 
 def perturb_visit(
-    visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any]
+    visit: ImageVisit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any]
 ) -> Prepared:
     """A perturbed copy of the lesion (`copy_visit`), peeled and eroded like any other.
 
@@ -252,7 +260,7 @@ def perturb_visit(
 
 
 def copy_visit(
-    visit: Visit,
+    visit: ImageVisit,
     copy: int,
     noise: Noise,
     contour_mm: float,

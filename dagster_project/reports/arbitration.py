@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.arbitration import mask_readers
+from dagster_project.domain.reading.arbitration import mask_readers
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.study import Study

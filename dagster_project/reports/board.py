@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.arbitration import mask_readers
-from dagster_project.domain.recist import progression_threshold_mm
-from dagster_project.domain.responses import ACCEPTED
-from dagster_project.domain.sum_error import ReaderError
-from dagster_project.domain.timepoints import BASELINE
+from dagster_project.domain.imaging.timepoints import BASELINE
+from dagster_project.domain.reading.arbitration import mask_readers
+from dagster_project.domain.response.recist import progression_threshold_mm
+from dagster_project.domain.response.responses import ACCEPTED
+from dagster_project.domain.response.sum_error import ReaderError
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import board_words as w

@@ -5,7 +5,7 @@ They repeat what the tables say and judge nothing: a comparison shows both its s
 
 from __future__ import annotations
 
-from dagster_project.domain.findings import Rules
+from dagster_project.domain.response.findings import Rules
 from dagster_project.reports import summaries as s
 from dagster_project.reports.board_words import NONTARGET, Both, words
 from dagster_project.reports.wording import number, signed

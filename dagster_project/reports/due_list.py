@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.responses import ACCEPTED
+from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import render, script

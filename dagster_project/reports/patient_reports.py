@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.timepoints import BASELINE
+from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import summaries as s

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.best_response import response_rate
-from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
-from dagster_project.domain.eligibility import derive_flow
-from dagster_project.domain.quality import CLOSING
-from dagster_project.domain.slice_limits import has_fault, mark_slices
+from dagster_project.domain.cohort.eligibility import CRITERIA as ORDER_OF_CRITERIA
+from dagster_project.domain.cohort.eligibility import derive_flow
+from dagster_project.domain.cohort.quality import CLOSING
+from dagster_project.domain.imaging.slice_limits import has_fault, mark_slices
+from dagster_project.domain.response.best_response import response_rate
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME, RECONCILIATION

@@ -70,7 +70,7 @@ class SimulatedTables:
     """What `comparisons` are made of, as `compare_lesion` would give it."""
 
     def of_dataset(self) -> dict[str, Any]:
-        """The arguments of `models.datasets.build_dataset`."""
+        """The arguments of `models.data.datasets.build_dataset`."""
         apart = ("outcomes", "pairs")
         return {name: frame for name, frame in vars(self).items() if name not in apart}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from dagster_project.domain.comparable_scans import OTHER_KERNEL
+from dagster_project.domain.imaging.comparable_scans import OTHER_KERNEL
 from tests.trial import Stage
 
 
@@ -81,7 +81,7 @@ def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(
     from dagster_project.flow.dhi import load_comparisons_as_of
     from dagster_project.radiomics.dhi_limits import patient_free_limits
     from dagster_project.resources import Lakehouse
-    from models.fold_dhi import LIMITED, place_comparisons
+    from models.data.fold_dhi import LIMITED, place_comparisons
 
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(opened.trial.protocol))
     rows = opened.table("dhi")

@@ -99,7 +99,7 @@ def test_patients_moments_add_up_to_the_table(opened: Stage) -> None:
     """
     from dagster_project.flow.feature_stability import moments_of_patients
     from dagster_project.lake.store import read_lake
-    from models.stability import build_moments, lower_bounds
+    from models.data.stability import build_moments, lower_bounds
 
     with read_lake(opened.trial.home, as_of=opened.snapshot) as lake:
         visits = tuple(

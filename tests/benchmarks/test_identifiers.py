@@ -14,7 +14,7 @@ import pytest
 from benchmarks import identifiers
 from benchmarks.identifiers import KINDS, SITE, audit_of_files, deliver, survivors
 from dagster_project.flow.trace_search import _everything
-from dagster_project.intake.vault import take_in
+from dagster_project.intake.vault.vault import take_in
 from dagster_project.lake.home import Home
 from tests.intake.builders import KEYS
 

@@ -18,11 +18,11 @@ from benchmarks.interval_coverage import FAMILIES, measured, shown, table
 from benchmarks.worlds.cases import Coverage, coverage, held
 from dagster_project.lake import tables
 from dagster_project.statistics.estimate import Estimate
-from models.baselines import Baseline
-from models.tracking import figures as logged
-from models.training import train
-from tests.domain.test_reader_figures import cohort, figures, graded
-from tests.models.test_appraisal import CLINICAL_SIZE, DATA, QUICK
+from models.evaluation.training import train
+from models.learners.baselines import Baseline
+from models.operation.tracking import figures as logged
+from tests.domain.reading.test_reader_figures import cohort, figures, graded
+from tests.models.evaluation.test_appraisal import CLINICAL_SIZE, DATA, QUICK
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

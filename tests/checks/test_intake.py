@@ -12,10 +12,10 @@ import dagster as dg
 import pydicom
 
 from checks.intake import vault_audit
-from dagster_project.intake.vault import take_in
+from dagster_project.intake.vault.vault import take_in
 from dagster_project.resources import Lakehouse
 from tests.intake.builders import KEYS
-from tests.intake.test_vault_files import deliver
+from tests.intake.vault.test_vault_files import deliver
 
 
 def audited(lakehouse: Lakehouse) -> dg.AssetCheckResult:

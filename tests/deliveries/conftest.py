@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dagster_project.flow.intake import session_keys
-from dagster_project.intake.pseudonyms import Crosswalk
+from dagster_project.intake.identity.pseudonyms import Crosswalk
 from tests.conftest import REPOSITORY
 from tests.real_landing import SETTINGS, deliver
 from tests.trial import Trial, write_protocol

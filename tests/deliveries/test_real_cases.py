@@ -239,7 +239,7 @@ def test_the_mask_that_is_kept_is_the_official_one(
     """From landing to vault and back: de-identification, scan order and filling lose no voxel."""
     import SimpleITK as sitk
 
-    from dagster_project.domain.masks import dice, load_mask
+    from dagster_project.domain.imaging.masks import dice, load_mask
     from dagster_project.flow.result_cache import mask_file
 
     patient = pseudonym(LUNG, "1")

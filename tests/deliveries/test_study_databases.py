@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.deliveries.conftest import Deliveries, run_delivery
-from tests.intake.test_odm import (
+from tests.intake.case_report.test_odm import (
     CYCLES,
     DEATH,
     DM,
@@ -21,7 +21,7 @@ from tests.intake.test_odm import (
     odm,
     subject,
 )
-from tests.intake.test_redcap import PROJECT, RAW, RAW_ROWS, csv, dictionary
+from tests.intake.case_report.test_redcap import PROJECT, RAW, RAW_ROWS, csv, dictionary
 
 
 def write(landing: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dagster_project.intake.text_in_pixels import TEXT, TEXT_IN_SERIES
+from dagster_project.intake.dicom.text_in_pixels import TEXT, TEXT_IN_SERIES
 from tests.deliveries.conftest import Deliveries, run_delivery
 from tests.deliveries.test_volumes_as_scanned import SITE, TRUE_MM3, N, chest, deliver, slices
-from tests.intake.test_text_in_pixels import drawn, ink
+from tests.intake.dicom.test_text_in_pixels import drawn, ink
 
 NAMED = 17
 """The one slice of 24 with a name in it."""

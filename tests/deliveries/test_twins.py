@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.intake.placing import TWINS
+from dagster_project.intake.vault.vault_placement import TWINS
 from tests.deliveries.conftest import Deliveries, run_delivery
 from tests.intake.builders import ct, image, to_bytes, write_series
 

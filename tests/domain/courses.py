@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 
-from dagster_project.domain.findings import Finding, Visit
-from dagster_project.domain.irecist import assess_irecist
-from dagster_project.domain.recist import assess
+from dagster_project.domain.response.findings import Finding, RecistVisit
+from dagster_project.domain.response.irecist import assess_irecist
+from dagster_project.domain.response.recist import assess
 from dagster_project.study import load_study
 
 STUDY = load_study()
@@ -72,7 +72,7 @@ def course(days=None, symptoms=(), **lesions):
     assert {len(values) for values in lesions.values()} == {n}
     days = days or [42 * place for place in range(n)]
     visits = [
-        Visit(
+        RecistVisit(
             f"V{place}",
             days[place],
             tuple(

@@ -5,8 +5,8 @@ They become rows of SDTM TU, TR and RS with their places.
 
 from __future__ import annotations
 
-from dagster_project.domain.trial_grading import grade_trial
-from dagster_project.domain.trial_rows import TrialRow
+from dagster_project.domain.external_trials.trial_grading import grade_trial
+from dagster_project.domain.external_trials.trial_rows import TrialRow
 from tests.domain.courses import IRECIST, RECIST
 
 VISITS = ("SCREENING", "WEEK 6", "WEEK 12", "WEEK 18", "WEEK 24")

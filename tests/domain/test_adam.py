@@ -11,8 +11,8 @@ import pytest
 
 from dagster_project.domain.adam import DATASETS, derive_adam
 from dagster_project.domain.adam.variables import MOST_LABEL, MOST_NAME, MOST_TEXT, VARIABLES
-from dagster_project.domain.responses import derive_responses
-from dagster_project.domain.time_to_event import derive_time_to_event
+from dagster_project.domain.response.responses import derive_responses
+from dagster_project.domain.response.time_to_event import derive_time_to_event
 from dagster_project.flow.adam import SuppressedError, minimise_datasets
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from tests.domain.courses import ENDPOINTS, IRECIST, RECIST

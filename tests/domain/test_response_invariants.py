@@ -8,16 +8,16 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.domain.best_response import (
+from dagster_project.domain.response.best_response import (
     Graded,
     best_response,
     confirmed_best_response,
     until_progression,
 )
-from dagster_project.domain.findings import Visit
-from dagster_project.domain.irecist import assess_irecist
-from dagster_project.domain.progression_free import FollowUp, progression_free_survival
-from dagster_project.domain.recist import assess
+from dagster_project.domain.response.findings import RecistVisit
+from dagster_project.domain.response.irecist import assess_irecist
+from dagster_project.domain.response.progression_free import FollowUp, progression_free_survival
+from dagster_project.domain.response.recist import assess
 from tests.domain.courses import ENDPOINTS, IRECIST, RECIST, course
 
 SIZE = st.one_of(st.sampled_from(["gone", "small", None]), st.integers(3, 60))
@@ -86,7 +86,7 @@ def test_a_visit_at_which_nothing_was_seen_changes_no_other(drawn, place):
     baseline, visits = drawn
     place = min(place, len(visits))
     day = ([baseline, *visits][place].day or 0) + 1
-    with_blank = [*visits[:place], Visit("blank", day, ()), *visits[place:]]
+    with_blank = [*visits[:place], RecistVisit("blank", day, ()), *visits[place:]]
     recist, irecist = both(baseline, with_blank)
     assert [r for n, r in enumerate(recist) if n != place] == both(baseline, visits)[0]
     assert irecist[place] in {"iNE", "iUPD", "iCPD"}

@@ -12,8 +12,8 @@ from dagster_project.federated.refusals import OtherColumns, WrongLength
 from dagster_project.radiomics.regions import region_names
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
-from models.datasets import TASKS, build_dataset
-from models.lesion_sequences import SequenceScaler, arrange
+from models.data.datasets import TASKS, build_dataset
+from models.data.lesion_sequences import SequenceScaler, arrange
 from tests.federated.engine.test_computations import drive
 from tests.federated.plans import plan_of
 
@@ -33,7 +33,7 @@ SECTION = {
 
 
 def weights_of(name):
-    from models.networks import architecture
+    from models.learners.networks import architecture
 
     section = STUDY.learning
     facts = {"visits": list("ab"), "regions": list(REGIONS), "features": list(FEATURES)}

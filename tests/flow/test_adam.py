@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 
 from dagster_project import cli
 from dagster_project.domain.adam import DATASETS
-from dagster_project.domain.responses import derive_responses
-from dagster_project.domain.time_to_event import derive_time_to_event
+from dagster_project.domain.response.responses import derive_responses
+from dagster_project.domain.response.time_to_event import derive_time_to_event
 from dagster_project.flow.adam import write_datasets
 from dagster_project.flow.dataset_json import read_dataset_json
 from dagster_project.flow.sas_transport import read_transport

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
-from dagster_project.domain.arbitration import derive_arbitrations, mask_readers
+from dagster_project.domain.reading.agreement import derive_pairs, derive_reader_agreement
+from dagster_project.domain.reading.arbitration import derive_arbitrations, mask_readers
 from dagster_project.flow.arbitrations import (
     DECISIONS,
     UndecidableCase,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.domain.masks import mask_digest, save_mask
+from dagster_project.domain.imaging.masks import mask_digest, save_mask
 from dagster_project.flow.dhi import PairTask, compare_visits
 from dagster_project.flow.result_cache import mask_file, read_cached, scan_image
 from dagster_project.study import load_study

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dagster_project.domain.masks import load_mask, mask_digest, save_mask
+from dagster_project.domain.imaging.masks import load_mask, mask_digest, save_mask
 from dagster_project.flow.habitat_histograms import (
     HistogramTask,
     load_histograms,

@@ -12,7 +12,7 @@ import pytest
 
 from dagster_project.flow import intake as delivery
 from dagster_project.flow.intake import DeliveryError, session_keys, take_in_site
-from dagster_project.intake.keys import KeysError
+from dagster_project.intake.identity.keys import KeysError
 from dagster_project.lake.home import Home
 
 SECRET = "欧阳慕霜_ZY123456789"

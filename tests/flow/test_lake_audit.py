@@ -20,7 +20,7 @@ from dagster_project.flow.lake_audit import (
 )
 from dagster_project.flow.publication import NothingPublished, publish_home
 from dagster_project.flow.vault_audit import blocked_sites, open_findings
-from dagster_project.intake.audit_words import words_fault
+from dagster_project.intake.vault.audit_words import words_fault
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import Lake, open_lake
 from dagster_project.lake.tables import BY_NAME, TABLES

@@ -25,11 +25,11 @@ from dagster_project.flow.predictions import (
     training_predictions,
 )
 from dagster_project.resources import Lakehouse
-from models import tracking
-from models.datasets import TASKS, build_dataset
-from models.promotion import Look
-from models.tracking import log_models
-from models.training import best_model, train_baselines
+from models.data.datasets import TASKS, build_dataset
+from models.evaluation.training import best_model, train_baselines
+from models.operation import tracking
+from models.operation.promotion import Look
+from models.operation.tracking import log_models
 from tests.models.cohorts import SECTION, simulate
 
 OUT = ("NORTH-000", "EAST-002", "SOUTH-001")

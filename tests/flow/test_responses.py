@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from dagster_project import cli
-from dagster_project.domain.endpoints import derive_outcomes
-from dagster_project.domain.lesions import derive_lesions
+from dagster_project.domain.reading.lesions import derive_lesions
+from dagster_project.domain.response.endpoints import derive_outcomes
 from dagster_project.flow.responses import grade_all_evaluators
 from dagster_project.lake.home import Home
 from dagster_project.resources import Lakehouse

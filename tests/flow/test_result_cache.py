@@ -105,7 +105,7 @@ def test_pictures_are_drawn_anew_on_another_scan(
     monkeypatch.setattr(
         "dagster_project.reports.figures.slice_figure", lambda image, *_, **__: image
     )
-    monkeypatch.setattr("dagster_project.domain.masks.load_mask", lambda _: None)
+    monkeypatch.setattr("dagster_project.domain.imaging.masks.load_mask", lambda _: None)
     folder = _scan(tmp_path / "S1", "0001.dcm")
     first = pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"as it was")
     again = pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"drawn twice")
@@ -126,7 +126,7 @@ def test_lungs_are_registered_anew_on_another_scan(
         found.append(1)
         raise ValueError
 
-    monkeypatch.setattr("dagster_project.domain.identity.register_lungs", fail)
+    monkeypatch.setattr("dagster_project.domain.imaging.identity.register_lungs", fail)
     monkeypatch.setattr(arbitration_pages, "_series", lambda _: type("Series", (), {"image": None}))
     earlier, later = _scan(tmp_path / "S1", "0001.dcm"), _scan(tmp_path / "S2", "0001.dcm")
     for _ in range(2):

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from dagster_project.domain.series import SeriesError
+from dagster_project.domain.imaging.series import SeriesError
 from tests.domain.records import table
 from tests.flow.site import Site
 
@@ -17,8 +17,8 @@ class Describer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
         self.asked = 0
         self.sop_instance_uids: frozenset[str] = frozenset()
-        monkeypatch.setattr("dagster_project.domain.series.read_series", lambda _: self)
-        monkeypatch.setattr("dagster_project.domain.series.describe_series", self)
+        monkeypatch.setattr("dagster_project.domain.imaging.series.read_series", lambda _: self)
+        monkeypatch.setattr("dagster_project.domain.imaging.series.describe_series", self)
         self.error = error
         self.found: dict[str, object] = {}
 

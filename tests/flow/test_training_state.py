@@ -144,7 +144,7 @@ def test_7_a_second_night_reads_no_feature_and_tells_the_same(
 def test_8_a_file_of_the_vault_is_read_once_for_all_tasks(
     grown: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.datasets import TASKS
+    from models.data.datasets import TASKS
 
     read: Counter[Path] = Counter()
 

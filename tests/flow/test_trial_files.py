@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagster_project import cli
-from dagster_project.domain.trial_rows import TrialRow
+from dagster_project.domain.external_trials.trial_rows import TrialRow
 from dagster_project.flow.sas_transport import CPORT, CUT, read_transport
 from dagster_project.flow.trial_files import UnreadableFileError
 from tests.domain.sdtm import rs, tr, tu

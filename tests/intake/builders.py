@@ -23,11 +23,11 @@ from pydicom.filewriter import dcmwrite, write_data_element
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dagster_project.intake.identifiers import Needles
-from dagster_project.intake.keys import Keys
-from dagster_project.intake.pseudonyms import Crosswalk
-from dagster_project.intake.session import Session
-from dagster_project.intake.writing import Person
+from dagster_project.intake.dicom.dicom_writer import Person
+from dagster_project.intake.dicom.identifiers import Needles
+from dagster_project.intake.identity.keys import Keys
+from dagster_project.intake.identity.pseudonyms import Crosswalk
+from dagster_project.intake.identity.session import Session
 from dagster_project.study import load_study
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"

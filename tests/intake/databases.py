@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.intake.test_case_report import Site
+from tests.intake.case_report.test_case_report import Site
 
 BASELINE = {"sex": "F", "stage": "IIIB"}
 

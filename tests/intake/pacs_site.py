@@ -9,11 +9,11 @@ import time
 
 import polars as pl
 
-from dagster_project.intake.files import Outcome
-from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.pacs_listener import Listener
-from dagster_project.intake.pacs_settings import Listening
-from dagster_project.intake.vault import Reception, take_in
+from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
+from dagster_project.intake.pacs.pacs_listener import Listener
+from dagster_project.intake.pacs.pacs_settings import Listening
+from dagster_project.intake.vault.process_file import Outcome
+from dagster_project.intake.vault.vault import Reception, take_in
 from dagster_project.lake.home import Home
 from tests.intake.builders import ROOT, to_bytes
 

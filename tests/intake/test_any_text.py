@@ -17,12 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagster_project.intake import case_report as cr
-from dagster_project.intake import case_values as cv
-from dagster_project.intake.pacs_faults import PacsError
-from dagster_project.intake.pacs_wanted import wanted_of_landing
-from dagster_project.intake.pseudonyms import canonical_number, number_fault, written_number
-from tests.intake.test_case_report import Site
+from dagster_project.intake.case_report import case_report as cr
+from dagster_project.intake.case_report import case_values as cv
+from dagster_project.intake.identity.pseudonyms import (
+    canonical_number,
+    number_fault,
+    written_number,
+)
+from dagster_project.intake.pacs.pacs_faults import PacsError
+from dagster_project.intake.pacs.pacs_wanted import wanted_of_landing
+from tests.intake.case_report.test_case_report import Site
 
 TABLES = {
     "clinical/patients.csv": cr.PATIENT_CELLS,

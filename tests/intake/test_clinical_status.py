@@ -7,9 +7,9 @@ import datetime as dt
 import openpyxl
 import pytest
 
-from tests.intake.test_case_report import ROW, Site
-from tests.intake.test_odm import data, event, form, group, item, metadata, odm, subject
-from tests.intake.test_redcap import csv
+from tests.intake.case_report.test_case_report import ROW, Site
+from tests.intake.case_report.test_odm import data, event, form, group, item, metadata, odm, subject
+from tests.intake.case_report.test_redcap import csv
 
 HEADER = "patient_id,date,ecog,new_symptoms,clinically_stable"
 CYCLE_1 = ("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05")

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from dagster_project.intake import opening
-from dagster_project.intake.files import Task
-from dagster_project.intake.landing import list_images
 from dagster_project.intake.opening import (
     LEADS_NOWHERE,
     LEADS_OUT,
@@ -29,9 +27,11 @@ from dagster_project.intake.opening import (
     read_delivered,
     read_table_file,
 )
-from dagster_project.intake.reading import close_child
+from dagster_project.intake.vault.landing import list_images
+from dagster_project.intake.vault.process_file import Task
+from dagster_project.intake.vault.sandbox import close_child
 from tests.intake.builders import ct, to_bytes, write_mask, write_series
-from tests.intake.test_vault import Site
+from tests.intake.vault.test_vault import Site
 
 
 def pipe(path):
@@ -265,7 +265,7 @@ def test_folders_that_link_to_each_other_are_listed_once(site):
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_nrrd_header_leads_to_no_other_file_however_long_it_is(site, tmp_path, field, end):
-    from dagster_project.intake.mask_files import clean_mask
+    from dagster_project.intake.dicom.mask_files import clean_mask
     from dagster_project.intake.refusals import RefusedError
 
     comments = [f"# {n} " + "x" * 80 for n in range(1000)]
@@ -289,7 +289,7 @@ def test_a_nrrd_header_leads_to_no_other_file_however_long_it_is(site, tmp_path,
 def test_a_nrrd_header_of_many_segments_is_read(tmp_path):
     import numpy as np
 
-    from dagster_project.intake.mask_files import clean_mask
+    from dagster_project.intake.dicom.mask_files import clean_mask
 
     voxels = np.zeros((4, 6, 5), np.uint8)
     voxels[1:3, 2:5, 1:4] = 1

@@ -17,15 +17,15 @@ import pytest
 from click.testing import CliRunner
 
 from dagster_project.cli import main
-from dagster_project.intake.manifest import audit_manifest
-from dagster_project.intake.pacs_faults import PacsError
-from dagster_project.intake.pacs_listener import Listener
-from dagster_project.intake.pacs_messages import MessageArchive
-from dagster_project.intake.pacs_pull import find_series, pull
-from dagster_project.intake.pacs_settings import Listening, Peer, Tls, read_settings
-from dagster_project.intake.pacs_wanted import Wanted, wanted_of_landing, wanted_of_list
-from dagster_project.intake.pacs_web import WebArchive
-from dagster_project.intake.reading import close_child
+from dagster_project.intake.pacs.pacs_faults import PacsError
+from dagster_project.intake.pacs.pacs_listener import Listener
+from dagster_project.intake.pacs.pacs_messages import MessageArchive
+from dagster_project.intake.pacs.pacs_pull import find_series, pull
+from dagster_project.intake.pacs.pacs_settings import Listening, Peer, Tls, read_settings
+from dagster_project.intake.pacs.pacs_wanted import Wanted, wanted_of_landing, wanted_of_list
+from dagster_project.intake.pacs.pacs_web import WebArchive
+from dagster_project.intake.vault.manifest import audit_manifest
+from dagster_project.intake.vault.sandbox import close_child
 from tests.intake import peers
 from tests.intake.builders import ROOT, ct, image, rtstruct, seg, to_bytes
 from tests.intake.pacs_site import IDENTIFYING, Relay, Site, folder_of

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from benchmarks.power_loss import KINDS, fault_after, recorded, tried, without
-from dagster_project.intake.register import LOST_KEY, Register
-from dagster_project.intake.vault import LOST
+from dagster_project.intake.vault.file_index import LOST_KEY, Register
+from dagster_project.intake.vault.vault import LOST
 from tests.intake.builders import ct
-from tests.intake.test_vault import Site, in_this_process, write_series
+from tests.intake.vault.test_vault import Site, in_this_process, write_series
 
 
 @pytest.mark.parametrize("what", KINDS)
@@ -43,8 +43,8 @@ def test_a_disk_that_takes_the_last_commit_back_loses_no_object_either(tmp_path)
 
 
 def test_register_and_crosswalk_wait_for_their_commits(site, monkeypatch):
-    from dagster_project.intake import pseudonyms
-    from dagster_project.intake import register as registers
+    from dagster_project.intake.identity import pseudonyms
+    from dagster_project.intake.vault import file_index as registers
 
     waiting = []
     for owner in (registers, pseudonyms):
@@ -61,7 +61,7 @@ def test_register_and_crosswalk_wait_for_their_commits(site, monkeypatch):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    from dagster_project.intake import vault
+    from dagster_project.intake.vault import vault
 
     monkeypatch.setattr(vault, "take_files", in_this_process)
     made = Site(tmp_path)
@@ -116,7 +116,7 @@ def test_a_run_that_ended_is_not_looked_at_again(site, monkeypatch):
 
 
 def test_the_guards_of_the_benchmark_are_put_back():
-    from dagster_project.intake import vault
+    from dagster_project.intake.vault import vault
 
     before = vault.sync_file
     with without("sync_file"):

@@ -17,15 +17,15 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from dagster_project.domain.masks import read_outlines
-from dagster_project.domain.outlines import Outline
-from dagster_project.domain.series import Series, read_series
-from dagster_project.intake import vault
-from dagster_project.intake.files import take_file
-from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.reading import Batch
-from dagster_project.intake.register import Register
-from dagster_project.intake.vault import take_in
+from dagster_project.domain.imaging.masks import read_outlines
+from dagster_project.domain.imaging.outlines import Outline
+from dagster_project.domain.imaging.series import Series, read_series
+from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
+from dagster_project.intake.vault import vault
+from dagster_project.intake.vault.file_index import Register
+from dagster_project.intake.vault.process_file import take_file
+from dagster_project.intake.vault.sandbox import Batch
+from dagster_project.intake.vault.vault import take_in
 from tests.domain.phantoms import SERIES, segmentation, series_datasets, write
 
 SHAPE, SPACING, ORIGIN = (14, 30, 26), (2.0, 0.7, 0.9), (-11.3, -20.7, 31.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dagster_project.intake.deidentification import deidentify, open_source
+from dagster_project.intake.dicom.deidentification import deidentify, open_source
 from dagster_project.intake.refusals import RefusedError
 from tests.intake.builders import PERSON, read_back
 

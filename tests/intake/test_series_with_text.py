@@ -17,19 +17,21 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dagster_project.intake import deidentification, placing, vault
-from dagster_project.intake.files import scan_name
-from dagster_project.intake.manifest import Manifest, audit_manifest
-from dagster_project.intake.reading import close_child
-from dagster_project.intake.register import Register
-from dagster_project.intake.text_in_pixels import TEXT, TEXT_IN_SERIES
-from dagster_project.intake.vault import remove_patient
-from dagster_project.intake.vault_audit import audit_vault
+from dagster_project.intake.dicom import deidentification
+from dagster_project.intake.dicom.text_in_pixels import TEXT, TEXT_IN_SERIES
+from dagster_project.intake.vault import vault
+from dagster_project.intake.vault import vault_placement as placing
+from dagster_project.intake.vault.file_index import Register
+from dagster_project.intake.vault.manifest import Manifest, audit_manifest
+from dagster_project.intake.vault.process_file import scan_name
+from dagster_project.intake.vault.sandbox import close_child
+from dagster_project.intake.vault.vault import remove_patient
+from dagster_project.intake.vault.vault_audit import audit_vault
 from dagster_project.lake.reasons import chinese_item, chinese_reason
 from tests.intake.builders import PERSON, ROOT, ct, rtstruct, to_bytes
+from tests.intake.dicom.test_text_in_pixels import chest, drawn, ink
 from tests.intake.pacs_site import Site as Receiver
-from tests.intake.test_text_in_pixels import chest, drawn, ink
-from tests.intake.test_vault import Site, in_this_process
+from tests.intake.vault.test_vault import Site, in_this_process
 
 OTHER = f"{ROOT}.3"
 NAME = "WANG XIAOMING"

@@ -15,9 +15,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from dagster_project.intake.deidentification import deidentify, open_source
-from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.vault import take_in
+from dagster_project.intake.dicom.deidentification import deidentify, open_source
+from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
+from dagster_project.intake.vault.vault import take_in
 from tests.intake.builders import PERSON, ROOT, ct, image, rtstruct, seg, to_bytes
 
 VISITS = {"T0": "20240105", "T1": "20240312", "T2": "20240519"}

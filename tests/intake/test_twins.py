@@ -10,17 +10,22 @@ import polars as pl
 import pydicom
 import pytest
 
-from dagster_project.intake import vault
-from dagster_project.intake.manifest import audit_manifest
-from dagster_project.intake.pacs_listener import REFUSED as SEEN_AND_REFUSED
-from dagster_project.intake.pacs_listener import STORED
-from dagster_project.intake.placing import SEVERAL_PATIENTS, TAKEN_BEFORE, TWINS, same_content
-from dagster_project.intake.reading import close_child
-from dagster_project.intake.vault import remove_patient
+from dagster_project.intake.pacs.pacs_listener import REFUSED as SEEN_AND_REFUSED
+from dagster_project.intake.pacs.pacs_listener import STORED
+from dagster_project.intake.vault import vault
+from dagster_project.intake.vault.manifest import audit_manifest
+from dagster_project.intake.vault.sandbox import close_child
+from dagster_project.intake.vault.vault import remove_patient
+from dagster_project.intake.vault.vault_placement import (
+    SEVERAL_PATIENTS,
+    TAKEN_BEFORE,
+    TWINS,
+    same_content,
+)
 from dagster_project.lake.reasons import chinese_reason
 from tests.intake import pacs_site, peers
 from tests.intake.builders import ROOT, ct, image, rtstruct, to_bytes, write_mask, write_series
-from tests.intake.test_vault import Killed, Site, in_this_process, killing
+from tests.intake.vault.test_vault import Killed, Site, in_this_process, killing
 
 OTHERS = {
     "pixels": {"pixels": image(5)},
@@ -136,7 +141,9 @@ def test_the_bytes_decide_where_the_vocabulary_has_changed(site, monkeypatch):
     site.take()
     assert same_content("c p h1 rules1", "c p h2 rules2")
     site.put("dicom/again.dcm", (site.landing / "dicom/CT/Murong_1.dcm").read_bytes())
-    monkeypatch.setattr("dagster_project.intake.placing.same_content", lambda *_: False)
+    monkeypatch.setattr(
+        "dagster_project.intake.vault.vault_placement.same_content", lambda *_: False
+    )
     assert site.take().duplicates == 1
 
 

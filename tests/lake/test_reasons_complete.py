@@ -82,12 +82,12 @@ COMMAND_ERRORS = {
 """Errors that end a command; none of them is a reason of the quarantine."""
 
 NO_REASONS = {
-    "intake/deidentification.py": {"missing or unknown"},
-    "intake/file_kinds.py": {"an xz archive"},
-    "intake/files.py": {
+    "intake/dicom/deidentification.py": {"missing or unknown"},
+    "intake/case_report/file_kinds.py": {"an xz archive"},
+    "intake/vault/process_file.py": {
         "vault or crosswalk cannot be written ({0}); free space or mend the disk, then run again"
     },
-    "intake/pseudonyms.py": {
+    "intake/identity/pseudonyms.py": {
         "this home's patients were taken in with another key drive; put that one in place, "
         "or begin a new home"
     },
@@ -112,7 +112,7 @@ NOT_PROSE = re.compile(r"\s*(SELECT|CREATE|INSERT|UPDATE|DELETE|WITH) |yes modif
 def modules() -> Iterator[Path]:
     for folder, others in OTHERS.items():
         yield from (
-            file for file in sorted((ROOT / folder).glob("*.py")) if file.stem not in others
+            file for file in sorted((ROOT / folder).rglob("*.py")) if file.stem not in others
         )
     yield from (ROOT / name for name in MORE)
 

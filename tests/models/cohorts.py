@@ -14,7 +14,7 @@ import polars as pl
 from dagster_project.lake import tables
 from dagster_project.lake.schema import polars_schema
 from dagster_project.study import load_study
-from models.datasets import TASKS, Dataset, build_dataset
+from models.data.datasets import TASKS, Dataset, build_dataset
 
 STUDY = load_study()
 SECTION = MappingProxyType({**STUDY.learning, "univariate_keep": 8})

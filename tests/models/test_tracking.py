@@ -24,15 +24,15 @@ import polars as pl
 import pytest
 from safetensors import SafetensorError
 
-from dagster_project.domain.quality import Verdict
+from dagster_project.domain.cohort.quality import GateVerdict
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import MODEL_RUNS
-from models import tracking
-from models.evaluation import leakage_verdict
-from models.promotion import Look
-from models.reporting import CHECKLISTS
-from models.training import best_model, train_baselines
-from models.training_distribution import TrainingDistribution
+from models.evaluation.evaluation import leakage_verdict
+from models.evaluation.training import best_model, train_baselines
+from models.evaluation.training_distribution import TrainingDistribution
+from models.operation import tracking
+from models.operation.promotion import Look
+from models.operation.reporting import CHECKLISTS
 from tests.models.cohorts import SECTION, dataset
 
 MOMENT = datetime(2026, 1, 12, 3, 4, 5, tzinfo=UTC)
@@ -40,9 +40,9 @@ DATA = dataset(effect=0.3)
 
 
 PASSED = (
-    Verdict("icc_resolved", "NORTH", "cohort", 0.93, 0.85, "pass", "ICC(2,1) of 40 pairs"),
-    Verdict("icc_lower", "NORTH", "cohort", 0.80, 0.75, "warn", "below .85"),
-    Verdict("slice_thickness", "cohort", "row", 3.0, None, "fail", "3 patients excluded"),
+    GateVerdict("icc_resolved", "NORTH", "cohort", 0.93, 0.85, "pass", "ICC(2,1) of 40 pairs"),
+    GateVerdict("icc_lower", "NORTH", "cohort", 0.80, 0.75, "warn", "below .85"),
+    GateVerdict("slice_thickness", "cohort", "row", 3.0, None, "fail", "3 patients excluded"),
 )
 
 

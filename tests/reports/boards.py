@@ -9,18 +9,18 @@ import numpy as np
 import polars as pl
 import SimpleITK as sitk
 
-from dagster_project.domain.as_of_visits import (
+from dagster_project.domain.response.as_of_visits import (
     derive_blocks_as_of,
     derive_responses_as_of,
     plan_next_scans,
 )
-from dagster_project.domain.block_rows import derive_irecist_blocks
-from dagster_project.domain.comparison_classes import shipped_classes
-from dagster_project.domain.dynamic import derive_dynamic_irecist
-from dagster_project.domain.dynamic_evidence import derive_dynamic_evidence
-from dagster_project.domain.dynamic_standard import standard_of
-from dagster_project.domain.responses import derive_responses
-from dagster_project.domain.sum_error import find_reader_error
+from dagster_project.domain.response.block_rows import derive_irecist_blocks
+from dagster_project.domain.response.comparison_classes import shipped_classes
+from dagster_project.domain.response.dynamic import derive_dynamic_irecist
+from dagster_project.domain.response.dynamic_evidence import derive_dynamic_evidence
+from dagster_project.domain.response.dynamic_standard import standard_of
+from dagster_project.domain.response.responses import derive_responses
+from dagster_project.domain.response.sum_error import find_reader_error
 from dagster_project.lake.clock import CLOCK_SCHEMA
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME

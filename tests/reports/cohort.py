@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.dynamic import NO_POPULATION
+from dagster_project.domain.response.dynamic import NO_POPULATION
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.study import load_study

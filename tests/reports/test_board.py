@@ -8,7 +8,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from dagster_project.domain.as_of_visits import derive_responses_as_of
+from dagster_project.domain.response.as_of_visits import derive_responses_as_of
 from dagster_project.lake.sharing import FILE
 from dagster_project.reports import writing
 from dagster_project.reports.board import cut_sheet, list_sheets, render_board

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from dagster_project.domain.block_rows import derive_irecist_blocks
-from dagster_project.domain.dynamic_standard import standard_of
+from dagster_project.domain.response.block_rows import derive_irecist_blocks
+from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.lake.clock import CLOCK_SCHEMA
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dagster_project.domain.eligibility import CRITERIA
+from dagster_project.domain.cohort.eligibility import CRITERIA
 from dagster_project.lake.columns import IRECIST_RESPONSES, RECIST_RESPONSES
 from dagster_project.lake.tables import DYNAMIC_IRECIST, PATIENTS, QUARANTINE, READER_AGREEMENT
 from dagster_project.reports import wording

@@ -17,8 +17,8 @@ from dagster_project.simulation.comparisons import DIMENSIONS, NO_COPIES, VISITS
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.study import load_study
-from models.datasets import TASKS, build_dataset
-from models.training import train_baselines
+from models.data.datasets import TASKS, build_dataset
+from models.evaluation.training import train_baselines
 
 STUDY = load_study()
 SETTINGS, FEATURES = STUDY.section("dhi"), ["original_firstorder_Entropy"]

@@ -15,7 +15,7 @@ from dagster_project.statistics.predictive_values import (
     outcome_weights,
     predictive_values_in_practice,
 )
-from models.evaluation import evaluate
+from models.evaluation.evaluation import evaluate
 
 GOLDEN = pl.read_csv(Path(__file__).parent / "golden" / "predictive_values.csv")
 

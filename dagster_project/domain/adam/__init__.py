@@ -11,7 +11,7 @@ from dagster_project.domain.adam.subjects import Tables, derive_adsl, subjects_o
 from dagster_project.domain.adam.times import derive_adtte
 from dagster_project.domain.adam.tumours import derive_adtr
 from dagster_project.domain.adam.variables import DATASETS, Dataset, Variable
-from dagster_project.domain.findings import Rules
+from dagster_project.domain.response.findings import Rules
 
 __all__ = ["DATASETS", "SOURCES", "Dataset", "Variable", "derive_adam"]
 

@@ -10,10 +10,10 @@ import polars as pl
 
 from dagster_project.domain.adam.subjects import Row, Subject
 from dagster_project.domain.adam.variables import ADRS
-from dagster_project.domain.best_response import Best
-from dagster_project.domain.endpoints import best_responses
-from dagster_project.domain.findings import Rules
-from dagster_project.domain.responses import ACCEPTED
+from dagster_project.domain.response.best_response import Best
+from dagster_project.domain.response.endpoints import best_responses
+from dagster_project.domain.response.findings import Rules
+from dagster_project.domain.response.responses import ACCEPTED
 
 VISIT_NUMBERS: Mapping[str, int] = {"T0": 0, "T1": 1, "T2": 2}
 """AVISITN of the study's visits."""

@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.adam.variables import ADSL, SUBJECT
-from dagster_project.domain.endpoints import Record, follow_up_of, records_of
-from dagster_project.domain.progression_free import death_query
-from dagster_project.domain.time_to_event import last_day_alive
+from dagster_project.domain.response.endpoints import Record, follow_up_of, records_of
+from dagster_project.domain.response.progression_free import death_query
+from dagster_project.domain.response.time_to_event import last_day_alive
 
 Tables = Mapping[str, pl.DataFrame]
 """Tables of the lake by name: patients, treatments, follow_up, timepoints, lesions, responses."""

@@ -10,9 +10,9 @@ import polars as pl
 from dagster_project.domain.adam.responses import IRECIST, RECIST
 from dagster_project.domain.adam.subjects import Row, Subject
 from dagster_project.domain.adam.variables import ADTTE
-from dagster_project.domain.findings import Rules
-from dagster_project.domain.progression_free import NEW_THERAPY
-from dagster_project.domain.time_to_event import SurvivalTime, survival_times
+from dagster_project.domain.response.findings import Rules
+from dagster_project.domain.response.progression_free import NEW_THERAPY
+from dagster_project.domain.response.time_to_event import SurvivalTime, survival_times
 
 ENDPOINTS: Mapping[str, str] = {
     "pfs": "Progression-Free Survival",

@@ -11,9 +11,15 @@ import polars as pl
 from dagster_project.domain.adam.responses import RECIST, visit_number
 from dagster_project.domain.adam.subjects import Patient, Row, Subject
 from dagster_project.domain.adam.variables import ADTR
-from dagster_project.domain.findings import Rules, Visit, measure, measure_targets, read_baseline
-from dagster_project.domain.responses import change_percent, finding_of
-from dagster_project.domain.timepoints import BASELINE
+from dagster_project.domain.imaging.timepoints import BASELINE
+from dagster_project.domain.response.findings import (
+    RecistVisit,
+    Rules,
+    measure,
+    measure_targets,
+    read_baseline,
+)
+from dagster_project.domain.response.responses import change_percent, finding_of
 
 PARAMETERS: Mapping[tuple[str, bool], tuple[str, str, str]] = {
     ("target", False): ("LDIAM", "Target Lesion {n} Analysis Diameter (mm)", "Target Lesion(s)"),
@@ -197,8 +203,8 @@ def _written(size: float) -> str:
     return f"{size:.15g}"
 
 
-def _visit(name: str, rows: Sequence[Row]) -> Visit:
-    return Visit(name, None, tuple(finding_of(row) for row in rows))
+def _visit(name: str, rows: Sequence[Row]) -> RecistVisit:
+    return RecistVisit(name, None, tuple(finding_of(row) for row in rows))
 
 
 def _with_changes(records: Sequence[Row]) -> Iterator[Row]:

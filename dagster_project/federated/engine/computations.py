@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from dagster_project.federated.engine.places import Places
-    from models.datasets import Dataset
+    from models.data.datasets import Dataset
 
 PATIENT = "patient"
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dagster_project.intake.pseudonyms import medium_of
+from dagster_project.intake.identity.pseudonyms import medium_of
 from dagster_project.lake.home import Home
 
 

@@ -25,7 +25,7 @@ from dagster_project.resources import Lakehouse
 from dagster_project.statistics.icc import icc
 from dagster_project.statistics.survival import kaplan_meier
 from dagster_project.study import load_study
-from models.datasets import TASKS, build_dataset
+from models.data.datasets import TASKS, build_dataset
 from tests.federated.engine.test_computations import AUC, FREE, drive
 from tests.federated.engine.test_run_commands import an_executor, ask
 from tests.federated.hospitals import PINNED

@@ -1,0 +1,1 @@
+"""Who is eligible, who trains a model, and the quality gate."""

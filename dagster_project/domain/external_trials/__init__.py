@@ -1,0 +1,1 @@
+"""Grading of other trials' tables."""

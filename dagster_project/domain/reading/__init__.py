@@ -1,0 +1,1 @@
+"""What readers outlined and measured: locks, agreement, arbitration, stability."""

@@ -1,0 +1,264 @@
+"""Blinding in the data: a read is closed by its lock and never changed after it.
+
+It is shown only once both readers have locked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from dagster_project.domain.imaging.labels import Labels, Place, labels_of_reads
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import QUARANTINE, READS
+
+Row = Mapping[str, Any]
+
+JUDGED = (
+    "role",
+    "organ",
+    "is_lymph_node",
+    "is_present",
+    "too_small_to_measure",
+    "nontarget_state",
+    "unequivocal",
+    "mask_source",
+)
+"""What a reader states about a lesion beside the outline.
+
+Measurements follow from the outline, or are the reader's own where there is none.
+"""
+
+WITHHELD = "{n} reads are {why}"
+OPEN = (
+    "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED "
+    "is delivered"
+)
+LOCKED_ALONE = "locked and withheld until {needed} readers have locked their reads of the patient"
+CHANGED = (
+    "changed after its lock; the read as locked is used. A read that has to be corrected is named "
+    "in [reads] reopened of study.toml"
+)
+REMOVED = (
+    "taken out of the delivery after its lock; the read as locked is used. Deliver it again, "
+    "or name it in [reads] reopened of study.toml"
+)
+UNUSABLE = (
+    "locked, but its outline, delivered as before, is refused now (see its own row); "
+    "it counts no more, deliver a corrected outline"
+)
+IN_FUTURE = (
+    "LOCKED holds a time that has not come yet; the read stays open until then, correct the time"
+)
+
+
+@dataclass
+class ClosedReads:
+    """Reads that may be seen, every read that was ever locked, and what was withheld or refused."""
+
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+
+    def refuse(self, row: Row, item: str, reason: str) -> None:
+        """Note what does not count, and why."""
+        self.refused.append(
+            {
+                "site": row["site"],
+                "stage": "reads",
+                "item": item,
+                "reason": reason,
+                "simulated": row["simulated"],
+            }
+        )
+
+    def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Rows of READS to show, rows of READS of the ledger, rows of QUARANTINE.
+
+        The first two are without fingerprint.
+        """
+        schema = {
+            name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"
+        }
+        order = [name for name in READS.key if name != "visit"]
+        shown, ledger = (
+            pl.DataFrame(rows, schema=schema).sort(order) for rows in (self.shown, self.ledger)
+        )
+        return (
+            shown,
+            ledger,
+            pl.DataFrame(self.refused, schema=polars_schema(QUARANTINE)).unique(
+                maintain_order=True
+            ),
+        )
+
+
+def close_reads(
+    reads: pl.DataFrame,
+    ledger: pl.DataFrame,
+    visits: Mapping[tuple[str, str], str],
+    rules: Mapping[str, Any],
+    now: dt.datetime,
+    unusable: Collection[str] = (),
+) -> ClosedReads:
+    """Separate the reads that may be seen from those that wait, and hold locked reads fixed.
+
+    Every read stays what it was when it was locked.
+
+    1. Outlines found among the site's images (`site_reader`) were read by nobody: they pass.
+    2. A read that was locked once stays as it was: its first lock time counts, a change is refused,
+       and one that is no longer delivered is kept. Only `reopened` of the protocol
+       (SITE:reader:patient) lets a new version take its place. An outline that is delivered as
+       before and gives another mask by present code is no change by its reader: the new mask
+       counts. Where it is refused now, what was measured on it before counts no more.
+    3. A read that is locked now and was not before enters the ledger; a lock that lies in the
+       future closes nothing.
+    4. Of a patient whom fewer than `blinded_readers` readers have locked, nothing is shown; open
+       reads never are. What waits is reported.
+
+    Parameters
+    ----------
+    reads
+        READS as delivered now, `locked_at` by each reader's LOCKED.
+    ledger
+        Reads locked before, as this function left them.
+    visits
+        Visit of each (site, scan) that is there; reads of scans that are gone leave the ledger with
+        them.
+    rules
+        Section `reads` of study.toml.
+    now
+        When this is asked.
+    unusable
+        `outline_source` of outlines that are delivered and refused; of a file that is refused whole
+        its digest alone.
+    """
+    closed = ClosedReads()
+    labels = labels_of_reads([*reads.iter_rows(named=True), *ledger.iter_rows(named=True)])
+    fresh = {_place(row, labels): row for row in reads.iter_rows(named=True)}
+    locked = {
+        _place(row, labels): {**row, "visit": visits[row["site"], row["scan"]]}
+        for row in ledger.iter_rows(named=True)
+        if (row["site"], row["scan"]) in visits
+    }
+    before = _still_usable(locked, frozenset(unusable), closed)
+    blinded = {place: row for place, row in fresh.items() if row["reader"] != rules["site_reader"]}
+    closed.shown = [dict(row) for place, row in fresh.items() if place not in blinded]
+    reopened = frozenset(rules["reopened"])
+    waiting: list[dict[str, Any]] = []
+    for place, row in blinded.items():
+        held = _held(row, before.get(place), reopened, now, closed)
+        (closed.ledger if held is not None else waiting).append(held or dict(row))
+    closed.ledger += _missing(before, blinded, labels, reopened, closed)
+    _show(closed, waiting, rules["blinded_readers"])
+    return closed
+
+
+def _place(row: Row, labels: Labels) -> Place:
+    return labels.place(row, row["scan"], row["lesion"])
+
+
+def _is_reopened(row: Row, reopened: Collection[str]) -> bool:
+    return f"{row['site']}:{row['reader']}:{row['patient']}" in reopened
+
+
+def _held(
+    row: Row, before: Row | None, reopened: Collection[str], now: dt.datetime, closed: ClosedReads
+) -> dict[str, Any] | None:
+    """The read as it is locked, or None while it is open."""
+    if before is not None and not (_is_reopened(row, reopened) and row["locked_at"] is not None):
+        if content(row) == content(before) and is_same_outline(row, before):
+            return {**row, "locked_at": before["locked_at"]}
+        closed.refuse(row, _item(row), CHANGED)
+        return dict(before)
+    if row["locked_at"] is None:
+        return None
+    if row["locked_at"] > now:
+        closed.refuse(row, f"reads/{row['reader']}/LOCKED", IN_FUTURE)
+        return None
+    return dict(row)
+
+
+def content(read: Row) -> tuple[Any, ...]:
+    """What the reader stated beside the outline."""
+    by_hand = read["measurement_source"] == "hand"
+    sizes = (read["longest_diameter_mm"], read["short_axis_mm"]) if by_hand else ()
+    return (*(read[name] for name in JUDGED), *sizes)
+
+
+def is_same_outline(read: Row, before: Row) -> bool:
+    """Whether two reads have one outline.
+
+    That is the same mask, or the same outline of the same file whatever mask is made of it.
+    """
+    same_source = (
+        read["outline_source"] is not None and read["outline_source"] == before["outline_source"]
+    )
+    return same_source or read["mask_digest"] == before["mask_digest"]
+
+
+def _still_usable(
+    before: Mapping[Place, Row], unusable: Collection[str], closed: ClosedReads
+) -> dict[Place, Row]:
+    usable = {}
+    for place, row in before.items():
+        source = row["outline_source"] or ""
+        if {source, source.partition(" ")[0]} & set(unusable):
+            closed.refuse(row, _item(row), UNUSABLE)
+        else:
+            usable[place] = row
+    return usable
+
+
+def _item(row: Row) -> str:
+    return f"{row['patient']} {row['scan']} {row['reader']} {row['lesion']}"
+
+
+def _missing(
+    before: Mapping[Place, Row],
+    fresh: Mapping[Place, Row],
+    labels: Labels,
+    reopened: Collection[str],
+    closed: ClosedReads,
+) -> list[dict[str, Any]]:
+    """Reads of the ledger that are no longer delivered.
+
+    Left out are those whose place another series of the visit took.
+    """
+    read = {labels.place(row, row["visit"], row["lesion"]) for row in fresh.values()}
+    kept = []
+    for place, row in before.items():
+        elsewhere = labels.place(row, row["visit"], row["lesion"]) in read
+        if place in fresh or elsewhere or _is_reopened(row, reopened):
+            continue
+        closed.refuse(row, _item(row), REMOVED)
+        kept.append(dict(row))
+    return kept
+
+
+def _show(closed: ClosedReads, waiting: Iterable[Row], needed: int) -> None:
+    readers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in closed.ledger:
+        readers[row["site"], row["patient"]].add(row["reader"])
+    early = [row for row in closed.ledger if len(readers[row["site"], row["patient"]]) < needed]
+    closed.shown += [
+        row for row in closed.ledger if len(readers[row["site"], row["patient"]]) >= needed
+    ]
+    _withhold(closed, waiting, OPEN)
+    _withhold(closed, early, LOCKED_ALONE.format(needed=needed))
+
+
+def _withhold(closed: ClosedReads, rows: Iterable[Row], why: str) -> None:
+    found = {(r["site"], r["patient"], r["reader"]): r for r in rows}
+    counts = Counter((r["site"], r["patient"], r["reader"]) for r in rows)
+    for (_, patient, reader), row in sorted(found.items()):
+        closed.refuse(
+            row,
+            f"{patient} reads of {reader}",
+            WITHHELD.format(n=counts[row["site"], patient, reader], why=why),
+        )

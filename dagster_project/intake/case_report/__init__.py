@@ -1,0 +1,1 @@
+"""Case reports: CSV, workbooks, REDCap, ODM."""

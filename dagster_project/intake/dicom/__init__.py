@@ -1,0 +1,1 @@
+"""De-identification of DICOM objects and masks by allowlist."""

@@ -1,0 +1,1 @@
+"""Images by network: listener, query and retrieve, DICOMweb."""

@@ -1,0 +1,1 @@
+"""The vault: what is taken in, where it lies, and its audit."""

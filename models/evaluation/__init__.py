@@ -1,0 +1,1 @@
+"""Cross-fitting, appraisal and explanation."""

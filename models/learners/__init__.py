@@ -1,0 +1,1 @@
+"""Learners, from baselines to networks and their stack."""

@@ -1,0 +1,1 @@
+"""What is logged, promoted and predicted."""
