@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from dagster_project.statistics.estimate import Estimate
-from models.evaluation.evaluation import evaluation as ev
+from models.evaluation import evaluation as ev
 from tests.statistics.scores import judged
 
 
