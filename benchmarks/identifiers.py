@@ -721,22 +721,30 @@ def texts_of(home: Home, output: str) -> Iterator[tuple[str, bytes]]:
 def survivors(tried: Tried, texts: Iterator[tuple[str, bytes]]) -> dict[int, str]:
     """Plantings that are found again, and where first."""
     needles, found = needles_of(tried), {}
-    wanted = sorted(needles)
+    for names, pieces in _in_batches(texts):
+        hits = pl.Series(pieces).str.extract_many(sorted(needles), overlapping=True)
+        for name, piece, hit in zip(names, pieces, hits, strict=True):
+            for needle in dict.fromkeys(hit):
+                whole = rf"(?<![0-9a-f]){needle}(?![0-9a-f])"
+                if not needle.isdigit() or re.search(whole, piece):
+                    found.setdefault(needles[needle], name)
+    return found
+
+
+def _in_batches(texts: Iterator[tuple[str, bytes]]) -> Iterator[tuple[list[str], list[str]]]:
+    """Names and pieces, many at once: preparing the search takes longer than most of the texts."""
+    names: list[str] = []
+    pieces: list[str] = []
     for name, content in texts:
         text = content.decode("latin-1").lower()
         for start in range(0, max(len(text), 1), 2**20):
-            piece = text[start : start + 2**20 + 100]
-            if not pl.Series([piece]).str.contains_any(wanted)[0]:
-                continue
-            for needle in (w for w in wanted if w in piece):
-                whole = (
-                    rf"(?<![0-9a-f]){re.escape(needle)}(?![0-9a-f])"
-                    if needle.isdigit()
-                    else re.escape(needle)
-                )
-                if re.search(whole, piece):
-                    found.setdefault(needles[needle], name)
-    return found
+            names.append(name)
+            pieces.append(text[start : start + 2**20 + 100])
+        if sum(map(len, pieces)) > 2**25:
+            yield names, pieces
+            names, pieces = [], []
+    if pieces:
+        yield names, pieces
 
 
 def run_delivery(folder: Path) -> None:
