@@ -121,7 +121,7 @@ def warm(modules: Sequence[str]) -> None:
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    audit_words.program_texts()
+    audit_words.program_words()
     audit_words.program_numbers()
     if threading.active_count() > 1:
         raise RuntimeError("an imported module began a thread")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import distributions
 
 
@@ -13,7 +14,6 @@ def describe_environment() -> dict[str, object]:
     Python, operating system, type of machine, number of processors, kind of GPU, and the version of
     every installed package.
     """
-    packages = {str(d.metadata["Name"]).lower(): d.version for d in distributions()}
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -21,8 +21,14 @@ def describe_environment() -> dict[str, object]:
         "machine": platform.machine(),
         "processors": os.cpu_count() or 0,
         "gpu": _gpu(),
-        "packages": dict(sorted(packages.items())),
+        "packages": dict(_packages()),
     }
+
+
+@cache
+def _packages() -> tuple[tuple[str, str], ...]:
+    """Names and versions; read once, since each lies in a long file of its package."""
+    return tuple(sorted((str(d.metadata["Name"]).lower(), d.version) for d in distributions()))
 
 
 def _gpu() -> str:

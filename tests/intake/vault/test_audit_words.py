@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from itertools import product
@@ -12,6 +13,7 @@ from pydicom._uid_dict import UID_dictionary
 
 from dagster_project.intake.pacs.multipart import shown_type
 from dagster_project.intake.refusals import DamagedError
+from dagster_project.intake.vault import audit_words
 from dagster_project.intake.vault.audit_words import FORMER_REASONS, program_texts, words_fault
 from dagster_project.intake.vault.vault import name_of_delivery
 from dagster_project.lake.reasons import CATALOGUE
@@ -174,3 +176,26 @@ def test_a_code_of_no_site_is_found(text):
 )
 def test_a_name_or_a_date_within_a_reason_is_found(text):
     assert words_fault(text)
+
+
+def test_words_that_were_written_down_are_those_of_the_sources(tmp_path, monkeypatch):
+    """They are read again where a source changed, and where the file is damaged or closed."""
+    monkeypatch.setattr(audit_words, "CACHE", tmp_path / "audit_words.json")
+    read = audit_words._in_program.__wrapped__
+    found = read()
+    assert "quarantine" in found["words"]
+    assert audit_words.CACHE.is_file()
+    stored = json.loads(audit_words.CACHE.read_text())
+    for content in (
+        "{",
+        "[]",
+        json.dumps({"state": "of another day", "found": {"words": [], "numbers": []}}),
+        json.dumps({"state": stored["state"]}),
+    ):
+        audit_words.CACHE.write_text(content)
+        assert read() == found
+    audit_words.CACHE.write_text(json.dumps({**stored, "found": {"words": ["x"], "numbers": []}}))
+    assert read()["words"] == ["x"], "it was written of the same sources"
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setattr(audit_words, "CACHE", tmp_path / "a file" / "audit_words.json")
+    assert read() == found, "where nothing can be written"
