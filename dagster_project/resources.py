@@ -66,11 +66,12 @@ class Lakehouse(dg.ConfigurableResource):
     def read(
         self, *tables: str, site: str | None = None, as_of: int | None = None
     ) -> list[pl.DataFrame]:
-        """Several tables at once, in the order asked."""
-        return [
-            self.lake.read(t, site=site if BY_NAME[t].by_site else None, as_of=as_of)
-            for t in tables
-        ]
+        """Several tables of the same snapshot, in the order asked."""
+        lake = self.lake
+        with lake.one_snapshot():
+            return [
+                lake.read(t, site=site if BY_NAME[t].by_site else None, as_of=as_of) for t in tables
+            ]
 
     def case_report(self, site: str, name: str) -> pl.DataFrame:
         """What intake left of a site's case report: a de-identified Parquet file.
