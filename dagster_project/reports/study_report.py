@@ -36,11 +36,16 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
 
 
 def render_study_report(
-    tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime
+    tables: Mapping[str, pl.DataFrame],
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+    digest: str = "",
 ) -> str:
     """One self-contained page that needs no network.
 
-    Where a table is missing or empty, the page says so in its place.
+    Where a table is missing or empty, the page says so in its place. `digest` is that of what the
+    page shows.
     """
     filled = s.completed(tables)
     population = s.choose_population(filled)
@@ -58,6 +63,7 @@ def render_study_report(
         study=study,
         snapshot=snapshot,
         generated_at=generated_at,
+        digest=digest,
         population=population,
         simulated=s.is_simulated(filled),
         simulation=s.summarise_simulation(filled),

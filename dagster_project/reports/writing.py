@@ -5,6 +5,8 @@ Each file is put in place whole.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -72,8 +74,19 @@ def write_study_report(
     snapshot: int,
     generated_at: datetime,
 ) -> Path:
-    """Write the study report."""
-    return put(folder / STUDY_REPORT, render_study_report(tables, study, snapshot, generated_at))
+    """Write the study report; one that shows these rows of this snapshot stays as it is."""
+    path = folder / STUDY_REPORT
+    content = {name: _content_digest(frame) for name, frame in sorted(tables.items())}
+    digest = digest_of([content, snapshot, study.digest, program_digest()])
+    if digest_on(path) == digest:
+        return path
+    return put(path, render_study_report(tables, study, snapshot, generated_at, digest))
+
+
+def _content_digest(frame: pl.DataFrame) -> str:
+    content = io.BytesIO()
+    frame.write_ipc(content)
+    return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
 def write_patient_reports(

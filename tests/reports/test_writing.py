@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import polars as pl
 import pytest
 
@@ -112,3 +114,16 @@ def test_a_pseudonym_that_cannot_name_a_file_stops_before_anything_is_written(tm
         write(tmp_path, tables)
     assert "escaped" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_report_that_shows_these_rows_of_this_snapshot_stays(tmp_path):
+    tables = few(*FEW)
+    later = MOMENT + dt.timedelta(days=1)
+    path = writing.write_study_report(tmp_path, tables, STUDY, 41, MOMENT)
+    first = path.read_bytes()
+    writing.write_study_report(tmp_path, tables, STUDY, 41, later)
+    assert path.read_bytes() == first
+    for changed, snapshot in ((few(FEW[0]), 41), (tables, 42)):
+        before = path.read_bytes()
+        writing.write_study_report(tmp_path, changed, STUDY, snapshot, later)
+        assert path.read_bytes() != before
