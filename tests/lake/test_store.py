@@ -80,6 +80,31 @@ def test_writing_the_same_rows_again_makes_no_snapshot(home: Home) -> None:
         assert (second.inserted, second.deleted, second.snapshot) == (0, 0, first.snapshot)
 
 
+def test_an_empty_table_is_read_as_a_statement_reads_it(home: Home) -> None:
+    """It is read without a scan: also after its rows went, and of an earlier snapshot."""
+    with open_lake(home) as lake:
+        for name in BY_NAME:
+            assert lake.read(name).schema == lake.query(f'SELECT * FROM "{name}"').pl().schema
+        lake.replace("treatments", rows("AA", "p1"), site="AA")
+        before = lake.snapshot()
+        lake.replace("treatments", rows("AA"), site="AA")
+        assert lake.read("treatments").height == 0
+        assert lake.read("treatments", as_of=before).height == 1
+    with read_lake(home, as_of=before) as former:
+        assert former.read("treatments").height == 1
+
+
+def test_what_is_read_of_one_snapshot_sees_no_write_of_another_process(home: Home) -> None:
+    with open_lake(home) as lake, open_lake(home) as other:
+        lake.replace("treatments", rows("AA", "p1"), site="AA")
+        with lake.one_snapshot():
+            first = lake.read("treatments")
+            other.replace("treatments", rows("AA", "p1", "p2"), site="AA")
+            assert lake.read("treatments").equals(first)
+            assert other.read("treatments").height == 2
+        assert lake.read("treatments").height == 2
+
+
 def test_exchange_removes_by_fingerprint(home: Home) -> None:
     with open_lake(home) as lake:
         lake.replace(
