@@ -260,7 +260,7 @@ def later_steps(lakehouse, sites, looked_at):
 def training_step(lakehouse, looked_at):
     """Pass over unchanged tasks, and read and build the training data of the others."""
     from models.data.datasets import TASKS, DatasetError, build_dataset
-    from models.operation.tracking import aliases_held
+    from models.operation.registry import aliases_held
 
     snapshot, section, reading = (
         lakehouse.lake.snapshot(),

@@ -32,7 +32,7 @@ PLACES = {
 }
 """Modules, and classes in them, at whose functions a signal may come."""
 
-IMPORTED = ("dagster_project.cli", "dagster_project.definitions", "models.operation.tracking")
+IMPORTED = ("dagster_project.cli", "dagster_project.definitions", "models.operation.log")
 """What a command imports besides."""
 
 

@@ -64,7 +64,7 @@ def test_a_terminal_has_a_bar_that_counts_steps(monkeypatch: pytest.MonkeyPatch)
             "dagster_project.flow.intake.DeliveryError: site BJCH could not be taken in",
             "site BJCH could not be taken in",
         ),
-        ("models.operation.tracking.Unknown: no such model", "no such model"),
+        ("models.operation.registry.Unknown: no such model", "no such model"),
         ("polars.exceptions.ComputeError: cannot parse", "ComputeError: cannot parse"),
         ("MemoryError: 3 GiB", "MemoryError: 3 GiB"),
         ("OSError: [Errno 28] No space left on device: 'x'", "the disk is full"),

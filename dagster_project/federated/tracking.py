@@ -25,12 +25,13 @@ def log_runs(
     runs, results
         The tables federated_runs and federated_results.
     tracking_uri, artifact_root
-        As `models.operation.tracking.log_models` has them.
+        As `models.operation.log.log_models` has them.
     """
     done = runs.filter(state="done")
     if done.is_empty():
         return 0
-    from models.operation.tracking import make_client, make_experiment
+    from models.operation.log import make_experiment
+    from models.operation.registry import make_client
 
     artifact_root.mkdir(parents=True, exist_ok=True)
     client = make_client(tracking_uri)

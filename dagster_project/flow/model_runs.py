@@ -238,7 +238,7 @@ def _train(
     out.
     """
     from models.evaluation.training import train
-    from models.operation.tracking import log_models
+    from models.operation.log import log_models
 
     study, home = lakehouse.study, lakehouse.home
     section = study.learning
@@ -266,7 +266,7 @@ def with_aliases(
 
     Aliases move, and withdrawal of consent takes them away.
     """
-    from models.operation.tracking import aliases_held
+    from models.operation.registry import aliases_held
 
     held = aliases_held(lakehouse.home.mlflow_uri, task, aliases(lakehouse))
     now = pl.col("mlflow_run_id").replace_strict(held, default=None, return_dtype=pl.String)

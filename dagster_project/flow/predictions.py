@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.data.datasets import Dataset, Task
     from models.evaluation.training import TrainedModel
     from models.learners.learners import Section
-    from models.operation.tracking import Registered
+    from models.operation.registry import Registered
 
 WHO = ["site", "patient"]
 
@@ -162,7 +162,7 @@ def predict_outside_cohort(
 
 
 def _registered(lakehouse: Lakehouse, task: str) -> list[Registered]:
-    from models.operation.tracking import find_served
+    from models.operation.registry import find_served
 
     found = [find_served(lakehouse.home.mlflow_uri, task, (alias,)) for alias in aliases(lakehouse)]
     return [f for f in found if f is not None]
@@ -179,7 +179,7 @@ def _predict_unseen(
 
     from models.evaluation.explanation import attribution_rows
     from models.operation.prediction import input_digests, predict
-    from models.operation.tracking import load_served
+    from models.operation.registry import load_served
 
     mine, task = prediction_set.predictions.filter(_of(found, others.task.name)), others.task
     seen = mine.drop_nulls("fold").select(WHO)
@@ -222,7 +222,7 @@ def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray
     import numpy as np
 
     from models.operation.prediction import ChampionUnusable
-    from models.operation.tracking import find_served, load_served
+    from models.operation.registry import find_served, load_served
 
     found = find_served(lakehouse.home.mlflow_uri, dataset.task.name, aliases(lakehouse)[:1])
     if found is None:

@@ -195,7 +195,7 @@ def mark_learnt(lakehouse: Lakehouse, runs: Sequence[str]) -> None:
     """
     if not runs:
         return
-    from models.operation.tracking import mark_models
+    from models.operation.registry import mark_models
 
     mark_models(lakehouse.home.mlflow_uri, list(runs))
     rows = lakehouse.lake.read(MODEL_RUNS.name)

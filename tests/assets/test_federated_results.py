@@ -10,7 +10,7 @@ from dagster_project.federated.tracking import RUN_TAG, log_runs
 from dagster_project.reports.study_report import render_study_report
 from dagster_project.reports.summaries import summarise_federated
 from dagster_project.study import load_study
-from models.operation.tracking import make_client
+from models.operation.registry import make_client
 from tests.federated.plans import COUNTS, LOGISTIC, plan_of
 
 NAME = "a" * 32

@@ -20,7 +20,7 @@ from dagster_project.lake import tables
 from dagster_project.statistics.estimate import Estimate
 from models.evaluation.training import train
 from models.learners.baselines import Baseline
-from models.operation.tracking import figures as logged
+from models.operation.card import figures as logged
 from tests.domain.reading.test_reader_figures import cohort, figures, graded
 from tests.models.evaluation.test_appraisal import CLINICAL_SIZE, DATA, QUICK
 

@@ -22,7 +22,7 @@ from dagster_project.flow.withdrawal import mark_learnt
 from dagster_project.lake.schema import empty, polars_schema
 from dagster_project.lake.tables import ATTRIBUTIONS, MODEL_RUNS, PREDICTIONS, Table
 from dagster_project.resources import Lakehouse
-from models.operation.tracking import aliases_held
+from models.operation.registry import aliases_held
 
 PLAIN = {pl.String: "-", pl.Boolean: False, pl.Float64: 0.5}
 

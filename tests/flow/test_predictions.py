@@ -27,9 +27,9 @@ from dagster_project.flow.predictions import (
 from dagster_project.resources import Lakehouse
 from models.data.datasets import TASKS, build_dataset
 from models.evaluation.training import best_model, train_baselines
-from models.operation import tracking
+from models.operation import log as log_module
+from models.operation.log import log_models
 from models.operation.promotion import Look
-from models.operation.tracking import log_models
 from tests.models.cohorts import SECTION, simulate
 
 OUT = ("NORTH-000", "EAST-002", "SOUTH-001")
@@ -62,7 +62,7 @@ def log(
     """Log at a look that may spend `level`."""
     lakehouse.home.make()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "look_due", lambda *_: Look(1, level))
+        patch.setattr(log_module, "look_due", lambda *_: Look(1, level))
         return log_models(
             trained,
             tracking_uri=lakehouse.home.mlflow_uri,

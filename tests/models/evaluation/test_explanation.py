@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -34,7 +33,7 @@ from models.evaluation.training import train
 from models.learners.fusion import Remembered, Stack
 from models.learners.model_catalogue import choose_learners
 from models.learners.networks import ensemble_logits
-from models.operation import tracking
+from models.operation.files import write_attributions
 from models.operation.promotion import Look, judge_promotion
 from tests.models.learners.test_networks import SECTION, TABLES
 
@@ -174,29 +173,14 @@ def test_7_a_network_blind_to_its_input_cannot_be_evaluated(trained):
 def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(
     trained, checks, tmp_path
 ):
-    context = tracking._Context(
-        client=None,
-        experiment="",
-        snapshot=1,
-        protocol_digest="p",
-        verdicts=(),
-        trained_at=datetime(2026, 1, 1, tzinfo=UTC),
-        trained=(),
-        alias="candidate",
-        section=SECTION,
-        checks=checks,
-    )
-    said = tracking._write_attributions(tmp_path, trained["st_gcn"], context)
+    said = write_attributions(tmp_path, trained["st_gcn"], checks)
     told = json.loads((tmp_path / "attributions.json").read_text())
     assert sum(told["visits"].values()) == pytest.approx(1)
     assert -1 <= told["stability"] <= 1
     assert said.startswith(told["sanity"]["verdict"])
     assert {"between_seeds", "weights_shuffled", "labels_shuffled"} <= set(told["sanity"])
     assert (tmp_path / "attribution_sanity.png").read_bytes().startswith(b"\x89PNG")
-    assert (
-        tracking._write_attributions(tmp_path, trained["clinical"], context)
-        == "is based on no network"
-    )
+    assert write_attributions(tmp_path, trained["clinical"], checks) == "is based on no network"
 
 
 CHECKS = {"pass": SanityCheck(0.9, 0.1, 0.1), "fail": SanityCheck(0.9, 0.9, 0.1)}
