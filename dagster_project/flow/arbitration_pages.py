@@ -110,7 +110,7 @@ def _picture(folder: Path, of: Mapping[str, Row | None], place: int, caption: st
 def _draw(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) -> bytes:
     from dagster_project.domain.imaging.grids import to_index
     from dagster_project.domain.imaging.masks import load_mask
-    from dagster_project.reports.figures import pair_figure
+    from dagster_project.reports.figures.lesions import pair_figure
 
     series = _series(folder)
     shape = tuple(reversed(series.image.GetSize()))

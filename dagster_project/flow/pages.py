@@ -219,7 +219,7 @@ def _kept_picture(
 ) -> bytes:
     """Draw a lesion once: the picture is kept beside the masks that it shows."""
     from dagster_project.domain.imaging.masks import load_mask
-    from dagster_project.reports.figures import slice_figure
+    from dagster_project.reports.figures.lesions import slice_figure
 
     file = folder / "pictures" / f"{fingerprint(masks, caption, slices_of(folder))}.png"
     if not file.is_file():

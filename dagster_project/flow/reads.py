@@ -367,7 +367,7 @@ def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None
     """The largest outlined lesion of the site with every locked reader's contour."""
     from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.domain.imaging.series import read_series
-    from dagster_project.reports.figures import slice_figure
+    from dagster_project.reports.figures.lesions import slice_figure
 
     drawn = drawn_reads(rows, lakehouse.study).sort("volume_mm3", descending=True, nulls_last=True)
     if not drawn.height:

@@ -14,8 +14,15 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.reading.arbitration import mask_readers
-from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
+from dagster_project.reports.summaries.reading import count_triggers, summarise_monitoring
+from dagster_project.reports.summaries.tables import (
+    Row,
+    Tables,
+    completed,
+    is_simulated,
+    summarise_simulation,
+)
 from dagster_project.study import Study
 
 LETTERS = ("A", "B")
@@ -39,19 +46,19 @@ def render_worklist(
 
     Each case has its triggers and a link to its page.
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     cases = filled["arbitrations"].sort("site", "patient").to_dicts()
     return render(
         "arbitration.html",
         study=study,
         snapshot=snapshot,
         generated_at=generated_at,
-        simulated=s.is_simulated(filled),
-        simulation=s.summarise_simulation(filled),
+        simulated=is_simulated(filled),
+        simulation=summarise_simulation(filled),
         open_cases=[c for c in cases if c["status"] == "open"],
         settled=[c for c in cases if c["status"] == "settled"],
-        triggers=s.count_triggers(filled["arbitrations"]),
-        monitoring=s.summarise_monitoring(filled["reader_figures"]),
+        triggers=count_triggers(filled["arbitrations"]),
+        monitoring=summarise_monitoring(filled["reader_figures"]),
     )
 
 
@@ -69,7 +76,7 @@ def render_case(
 
     No reader's name appears on the page.
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     own = {
         name: filled[name].filter(patient=case["patient"])
         for name in ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")
@@ -91,7 +98,7 @@ def render_case(
         letters=LETTERS,
         accepted=accepted,
         simulated=case["simulated"],
-        simulation=s.summarise_simulation(filled),
+        simulation=summarise_simulation(filled),
         responses=list_responses(own["responses"], letters, days),
         measurements=list_measurements(own, letters, days),
         pictures=[(p.visit, p.lesion, p.slice, data_uri(p.png)) for p in pictures],
@@ -101,12 +108,12 @@ def render_case(
 
 def list_responses(
     responses: pl.DataFrame, letters: Mapping[str, str], days: Mapping[str, int | None]
-) -> list[s.Row]:
+) -> list[Row]:
     """The response that each read would give, by visit in order of day.
 
     `differs` is set where they are not the same.
     """
-    found: dict[str, dict[str, s.Row]] = {}
+    found: dict[str, dict[str, Row]] = {}
     for row in responses.filter(pl.col("evaluator").is_in(list(letters))).to_dicts():
         found.setdefault(row["visit"], {})[letters[row["evaluator"]]] = row
     rows = [
@@ -116,7 +123,7 @@ def list_responses(
     return sorted(rows, key=lambda r: (r["day"] is None, r["day"] or 0, r["visit"]))
 
 
-def _differ(of: Mapping[str, s.Row]) -> bool:
+def _differ(of: Mapping[str, Row]) -> bool:
     return (
         len(of) < len(LETTERS)
         or len({(r["overall_response"], r["new_lesion"]) for r in of.values()}) > 1
@@ -124,10 +131,10 @@ def _differ(of: Mapping[str, s.Row]) -> bool:
 
 
 def list_measurements(
-    own: s.Tables, letters: Mapping[str, str], days: Mapping[str, int | None]
-) -> list[s.Row]:
+    own: Tables, letters: Mapping[str, str], days: Mapping[str, int | None]
+) -> list[Row]:
     """Every lesion and visit with what each read measured, and how the two outlines overlap."""
-    found: dict[tuple[str, str], dict[str, s.Row]] = {}
+    found: dict[tuple[str, str], dict[str, Row]] = {}
     for row in own["reads"].filter(pl.col("reader").is_in(list(letters))).to_dicts():
         found.setdefault((row["lesion"], row["visit"]), {})[letters[row["reader"]]] = row
     dice = {

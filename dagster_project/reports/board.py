@@ -20,7 +20,6 @@ from dagster_project.domain.response.sum_error import ReaderError
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import board_words as w
-from dagster_project.reports import summaries as s
 from dagster_project.reports.arbitration import LETTERS
 from dagster_project.reports.board_course import Drawing, Plan, draw_course
 from dagster_project.reports.board_sentences import sentences_of
@@ -28,6 +27,7 @@ from dagster_project.reports.crops import decode_crop, draw_still, side_of
 from dagster_project.reports.due_list import CATEGORIES, CONFIRMS
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.patient_reports import may_show_reads
+from dagster_project.reports.summaries.tables import Row, Tables, is_simulated
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
 from dagster_project.reports.wording import BLOCK_STATUS, QUESTIONS, STATES, tone
 from dagster_project.study import Study, digest_of
@@ -106,7 +106,7 @@ class Sheet:
     patient: str
     visit: str
     own: Mapping[str, pl.DataFrame]
-    blocks: Sequence[s.Row]
+    blocks: Sequence[Row]
     planned_day: int | None
     error: ReaderError
     crops: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -173,14 +173,14 @@ def cut_sheet(patient: str, visit: str, own: Mapping[str, pl.DataFrame], found: 
     )
 
 
-def list_sheets(tables: s.Tables) -> list[tuple[str, str]]:
+def list_sheets(tables: Tables) -> list[tuple[str, str]]:
     """Patient and visit of every page: each dated visit of a patient whom the lake has read."""
     read = tables["lesions"].select("patient").unique()
     dated = tables["timepoints"].drop_nulls("scan_date").join(read, on="patient", how="semi")
     return list(dated.sort("site", "patient", "scan_date").select("patient", "visit").iter_rows())
 
 
-def letters_of(own: s.Tables, site_reader: str) -> dict[str, str]:
+def letters_of(own: Tables, site_reader: str) -> dict[str, str]:
     """Reader → letter by which pages without names call that reader.
 
     The two readers of a patient have the letters under which an arbiter would see them; outlines
@@ -228,7 +228,7 @@ def render_board(
         snapshot=snapshot,
         generated_at=generated_at,
         site=_site(own),
-        simulated=s.is_simulated(dict(own)),
+        simulated=is_simulated(dict(own)),
         facts=w.facts_of(_first(own["patients"]) or {}, Minimisation.of(study)),
         regimen=w.regimen_words((_first(own["patients"]) or {}).get("regimen")),
         given=own["treatments"].height,
@@ -259,19 +259,19 @@ def render_board(
     )
 
 
-def _first(frame: pl.DataFrame) -> s.Row | None:
+def _first(frame: pl.DataFrame) -> Row | None:
     return frame.row(0, named=True) if frame.height else None
 
 
-def _site(own: s.Tables) -> str:
+def _site(own: Tables) -> str:
     return str(own["timepoints"]["site"][0]) if own["timepoints"].height else ""
 
 
-def _latest_status(states: pl.DataFrame) -> s.Row | None:
+def _latest_status(states: pl.DataFrame) -> Row | None:
     return states.sort("status_date").row(-1, named=True) if states.height else None
 
 
-def _visits(sheet: Sheet) -> list[s.Row]:
+def _visits(sheet: Sheet) -> list[Row]:
     """Visits up to this one in order, each with its accepted response and sum."""
     accepted = {r["visit"]: r for r in sheet.own["responses"].filter(evaluator=ACCEPTED).to_dicts()}
     baseline = _baseline_sum(sheet, accepted)
@@ -296,7 +296,7 @@ def _visits(sheet: Sheet) -> list[s.Row]:
     return found
 
 
-def _baseline_sum(sheet: Sheet, accepted: Mapping[str, s.Row]) -> float | None:
+def _baseline_sum(sheet: Sheet, accepted: Mapping[str, Row]) -> float | None:
     """Sum at T0: that of the responses, else, at T0 itself, of the accepted targets."""
     known = [r["baseline_sum_mm"] for r in accepted.values() if r["baseline_sum_mm"] is not None]
     if known:
@@ -309,13 +309,13 @@ def _baseline_sum(sheet: Sheet, accepted: Mapping[str, s.Row]) -> float | None:
     return float(sum(sizes)) if sizes and None not in sizes and not waits else None
 
 
-def _block_at(sheet: Sheet, visit: str, evaluator: str = ACCEPTED) -> s.Row | None:
+def _block_at(sheet: Sheet, visit: str, evaluator: str = ACCEPTED) -> Row | None:
     """The last block as of a visit; None where none had begun."""
     found = [b for b in sheet.blocks if (b["as_of_visit"], b["evaluator"]) == (visit, evaluator)]
     return found[-1] if found else None
 
 
-def _state(sheet: Sheet, this: s.Row) -> dict[str, Any]:
+def _state(sheet: Sheet, this: Row) -> dict[str, Any]:
     """Name and tone of the state, and the status of the block where one is open."""
     row = _first(sheet.own["dynamic_irecist"])
     if row is None:
@@ -329,7 +329,7 @@ def _state(sheet: Sheet, this: s.Row) -> dict[str, Any]:
     return {"name": STATES[row["state"]], "block": block}
 
 
-def _due(sheet: Sheet, block: s.Row | None, study: Study) -> dict[str, Any]:
+def _due(sheet: Sheet, block: Row | None, study: Study) -> dict[str, Any]:
     """What is due after this visit: advice, window, planned CT, and what confirms or resets."""
     row = _first(sheet.own["dynamic_irecist"])
     opened = block if block and block["outcome"] == "open" else None
@@ -347,7 +347,7 @@ def _due(sheet: Sheet, block: s.Row | None, study: Study) -> dict[str, Any]:
     }
 
 
-def _readers_differ(sheet: Sheet, opened: s.Row | None) -> bool:
+def _readers_differ(sheet: Sheet, opened: Row | None) -> bool:
     """Whether the readers differ on the block: of the accepted read, or of one reader alone."""
     here = [b for b in sheet.blocks if b["as_of_visit"] == sheet.visit]
     if opened is not None:
@@ -355,7 +355,7 @@ def _readers_differ(sheet: Sheet, opened: s.Row | None) -> bool:
     return any(b["readers_agree"] is False and b["outcome"] == "open" for b in here)
 
 
-def _plan(sheet: Sheet, block: s.Row | None) -> Plan:
+def _plan(sheet: Sheet, block: Row | None) -> Plan:
     if block is None or block["outcome"] != "open":
         return Plan(sheet.planned_day)
     window = (block["confirm_from_day"], block["confirm_to_day"])
@@ -368,11 +368,7 @@ def _plan(sheet: Sheet, block: s.Row | None) -> Plan:
 
 
 def _course(
-    sheet: Sheet,
-    visits: Sequence[s.Row],
-    block: s.Row | None,
-    letters: Mapping[str, str],
-    study: Study,
+    sheet: Sheet, visits: Sequence[Row], block: Row | None, letters: Mapping[str, str], study: Study
 ) -> Drawing | None:
     recist, last = study.section("recist"), visits[-1]["response"]
     baseline = next((v["sum_mm"] for v in visits if v["visit"] == BASELINE), None)
@@ -394,9 +390,7 @@ def _course(
     )
 
 
-def _sentences(
-    sheet: Sheet, visits: Sequence[s.Row], now: s.Row | None, study: Study
-) -> list[w.Both]:
+def _sentences(sheet: Sheet, visits: Sequence[Row], now: Row | None, study: Study) -> list[w.Both]:
     response = visits[-1]["response"]
     if response is None:
         return []
@@ -405,7 +399,7 @@ def _sentences(
     return sentences_of(response, was_open, now, study.section("recist"))
 
 
-def _items(sheet: Sheet) -> dict[str, s.Row]:
+def _items(sheet: Sheet) -> dict[str, Row]:
     return {row["item"]: row for row in sheet.own["dynamic_evidence"].to_dicts()}
 
 
@@ -447,7 +441,7 @@ def _risk(sheet: Sheet) -> dict[str, Any] | None:
     return {**row, "shown": True, "question_words": w.words(QUESTIONS, row["question"])}
 
 
-def _accepted_letter(own: s.Tables, letters: Mapping[str, str]) -> str | None:
+def _accepted_letter(own: Tables, letters: Mapping[str, str]) -> str | None:
     readers = {r for r in own["lesions"]["reader"].to_list() if r in letters}
     return letters[next(iter(readers))] if len(readers) == 1 else None
 
@@ -455,17 +449,17 @@ def _accepted_letter(own: s.Tables, letters: Mapping[str, str]) -> str | None:
 # -- lesions ---------------------------------------------------------------------------------------
 
 
-def _size(row: s.Row) -> float | None:
+def _size(row: Row) -> float | None:
     if not row["is_present"]:
         return None if row["is_lymph_node"] else 0.0
     return row["short_axis_mm"] if row["is_lymph_node"] else row["longest_diameter_mm"]
 
 
-def _sizes(sheet: Sheet, visits: Sequence[s.Row]) -> list[dict[str, Any]]:
+def _sizes(sheet: Sheet, visits: Sequence[Row]) -> list[dict[str, Any]]:
     """Each lesion with its size at each visit, targets first, then new ones, then the rest."""
     waits = (sheet.own["arbitrations"]["status"] == "open").any()
     rows = [] if waits else sheet.own["lesions"].to_dicts()
-    by_lesion: dict[str, dict[str, s.Row]] = {}
+    by_lesion: dict[str, dict[str, Row]] = {}
     for row in rows:
         by_lesion.setdefault(row["lesion"], {})[row["visit"]] = row
     found = []
@@ -487,7 +481,7 @@ def _sizes(sheet: Sheet, visits: Sequence[s.Row]) -> list[dict[str, Any]]:
 
 
 def _pictures(
-    sheet: Sheet, visits: Sequence[s.Row], contents: Mapping[tuple[str, str], bytes]
+    sheet: Sheet, visits: Sequence[Row], contents: Mapping[tuple[str, str], bytes]
 ) -> list[dict[str, Any]]:
     """The lesions that the sheet has room for, each at T0, at the visit before and at this one.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dagster_project.reports import summaries as s
+from dagster_project.reports.summaries.tables import Row
 from dagster_project.reports.wording import number, plain
 
 WIDTH, HEIGHT = 430, 236
@@ -70,7 +70,7 @@ class Plan:
 
 
 def draw_course(
-    visits: Sequence[s.Row],
+    visits: Sequence[Row],
     others: Mapping[str, Sequence[tuple[str, float]]],
     plan: Plan,
     cycles: Sequence[int],
@@ -128,7 +128,7 @@ def draw_course(
 
 
 def _point(
-    visit: s.Row,
+    visit: Row,
     x: float,
     y: object,
     error: float,

@@ -6,8 +6,8 @@ They repeat what the tables say and judge nothing: a comparison shows both its s
 from __future__ import annotations
 
 from dagster_project.domain.response.findings import Rules
-from dagster_project.reports import summaries as s
 from dagster_project.reports.board_words import NONTARGET, Both, words
+from dagster_project.reports.summaries.tables import Row
 from dagster_project.reports.wording import number, signed
 
 MOST_DIGITS = 4
@@ -36,9 +36,7 @@ STANDS: Both = (
 )
 
 
-def sentences_of(
-    response: s.Row, before: s.Row | None, now: s.Row | None, recist: Rules
-) -> list[Both]:
+def sentences_of(response: Row, before: Row | None, now: Row | None, recist: Rules) -> list[Both]:
     """The steps by which the response of a visit was found.
 
     1. progression of the targets against the nadir, and response against baseline
@@ -63,7 +61,7 @@ def sentences_of(
     return [*found, *_outcome(before, now)]
 
 
-def _of_sums(response: s.Row, recist: Rules) -> list[Both]:
+def _of_sums(response: Row, recist: Rules) -> list[Both]:
     size, nadir, baseline = (response[n] for n in ("sum_mm", "nadir_mm", "baseline_sum_mm"))
     if size is None:
         return [NO_SUM]
@@ -102,7 +100,7 @@ def _response(size: float, baseline: float, recist: Rules) -> Both:
     return f"{sums}: no partial response.", f"{sums}：未达部分缓解。"
 
 
-def _of_block(response: s.Row, block: s.Row) -> list[Both]:
+def _of_block(response: Row, block: Row) -> list[Both]:
     size = response["sum_mm"]
     found = []
     for key, rises, english, chinese in (
@@ -125,7 +123,7 @@ def _of_block(response: s.Row, block: s.Row) -> list[Both]:
     return found
 
 
-def _outcome(before: s.Row | None, now: s.Row | None) -> list[Both]:
+def _outcome(before: Row | None, now: Row | None) -> list[Both]:
     if now is None or now["outcome"] == "closed":
         return []
     if now["outcome"] == "open":

@@ -9,7 +9,7 @@ from typing import Any
 from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.vocabulary import chinese_word
-from dagster_project.reports import summaries as s
+from dagster_project.reports.summaries.tables import Row
 from dagster_project.reports.wording import ABSENT, number, plain, signed
 
 Both = tuple[str, str]
@@ -152,7 +152,7 @@ def _yes_no(value: bool | None, yes: Both, no: Both, unknown: Both) -> Both:
 # -- evidence --------------------------------------------------------------------------------------
 
 
-def evidence_rows(items: Mapping[str, s.Row], letters: Mapping[str, str]) -> list[dict[str, Any]]:
+def evidence_rows(items: Mapping[str, Row], letters: Mapping[str, str]) -> list[dict[str, Any]]:
     """The lines of evidence, in the order in which a board looks at them.
 
     Each has a name, a value, and whether it exceeds reader error; or the reason why there is none.
@@ -164,7 +164,7 @@ def evidence_rows(items: Mapping[str, s.Row], letters: Mapping[str, str]) -> lis
     ]
 
 
-def _line_of(name: Both, item: s.Row, value: Both) -> dict[str, Any]:
+def _line_of(name: Both, item: Row, value: Both) -> dict[str, Any]:
     missing = item["value"] is None
     return {
         "name": name,
@@ -176,7 +176,7 @@ def _line_of(name: Both, item: s.Row, value: Both) -> dict[str, Any]:
 
 
 def _change(reference: str) -> Any:
-    def show(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+    def show(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
         mm, share = (
             items[f"change_from_{reference}_{unit}"]["value"] for unit in ("mm", "percent")
         )
@@ -187,7 +187,7 @@ def _change(reference: str) -> Any:
 
 
 def _plain_number(key: str, digits: int, unit: Both) -> Any:
-    def show(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+    def show(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
         text = number(items[key]["value"], digits)
         return f"{text} {unit[0]}".strip(), f"{text} {unit[1]}".strip()
 
@@ -197,19 +197,19 @@ def _plain_number(key: str, digits: int, unit: Both) -> Any:
 def _ratio(key: str) -> Any:
     """A logarithm of a ratio as per cent."""
 
-    def show(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+    def show(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
         value = items[key]["value"]
         return same("" if value is None else f"{signed(100 * math.expm1(value))} %")
 
     return show
 
 
-def _margin(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+def _margin(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
     text = signed(items["margin_of_progression"]["value"], 1)
     return f"{text} reader errors", f"{text} 个阅片误差"
 
 
-def _apart(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+def _apart(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
     grown, shrunk, both = (
         items[n]["value"] for n in ("lesions_growing", "lesions_shrinking", "dissociated")
     )
@@ -218,7 +218,7 @@ def _apart(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
     return (f"{english}: dissociated", f"{chinese}：分离性反应") if both else (english, chinese)
 
 
-def _readers(items: Mapping[str, s.Row], letters: Mapping[str, str]) -> Both:
+def _readers(items: Mapping[str, Row], letters: Mapping[str, str]) -> Both:
     pairs = [part.rsplit(" ", 1) for part in (items["readers_agree"]["text"] or "").split("; ")]
     found = sorted(
         (letters.get(who, "–"), state) for who, state in (p for p in pairs if len(p) == 2)
@@ -226,12 +226,12 @@ def _readers(items: Mapping[str, s.Row], letters: Mapping[str, str]) -> Both:
     return same(" · ".join(f"{letter} {plain(state)}" for letter, state in found))
 
 
-def _dhi(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+def _dhi(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
     text, note = number(items["dhi"]["value"], 2), items["dhi"]["text"]
     return (f"{text}; {note}", f"{text}；{chinese_reason(note)}") if note else same(text)
 
 
-def _scan(items: Mapping[str, s.Row], _: Mapping[str, str]) -> Both:
+def _scan(items: Mapping[str, Row], _: Mapping[str, str]) -> Both:
     changed = (items["changes_of_the_scan"]["text"] or "none").split(", ")
     return joined(words(CHANGED, code) for code in changed)
 
@@ -260,6 +260,6 @@ _LINES: tuple[tuple[str, Both, Any], ...] = (
 """Items of dynamic_evidence that the page lists, with their names."""
 
 
-def reader_error_words(items: Mapping[str, s.Row]) -> Both | None:
+def reader_error_words(items: Mapping[str, Row]) -> Both | None:
     """Size and source of the reader error, as the table has it."""
     return translated(items["margin_of_progression"]["text"]) if items else None

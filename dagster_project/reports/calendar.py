@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
-from dagster_project.reports import summaries as s
+from dagster_project.reports.summaries.tables import Row
 from dagster_project.study import Study
 
 OCTETS = 75
@@ -31,7 +31,7 @@ ESCAPED = {ord("\\"): "\\\\", ord(";"): "\\;", ord(","): "\\,", ord("\n"): "\\n"
 
 
 def render_calendar(
-    rows: Iterable[s.Row], today: Mapping[str, date], study: Study, generated_at: datetime
+    rows: Iterable[Row], today: Mapping[str, date], study: Study, generated_at: datetime
 ) -> str:
     """The calendar of the list's rows that have a window; it names the study number alone.
 
@@ -56,7 +56,7 @@ def render_calendar(
     return "".join(f"{part}\r\n" for line in [*lines, "END:VCALENDAR"] for part in _folded(line))
 
 
-def _event(row: s.Row, today: date, registration: str, generated_at: datetime) -> list[str]:
+def _event(row: Row, today: date, registration: str, generated_at: datetime) -> list[str]:
     span = _span(row, today)
     if span is None:
         return []
@@ -80,7 +80,7 @@ def _event(row: s.Row, today: date, registration: str, generated_at: datetime) -
     ]
 
 
-def _span(row: s.Row, today: date) -> tuple[date, date] | None:
+def _span(row: Row, today: date) -> tuple[date, date] | None:
     """First and last true day of an event; None where the day of the list is not known."""
     days = (row["today"], row["confirm_from_day"], row["confirm_to_day"])
     if None in days:

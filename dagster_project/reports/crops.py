@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dagster_project.reports.figures import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU, NothingToDraw
+from dagster_project.reports.figures.canvas import NothingToDraw
+from dagster_project.reports.figures.lesions import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 
 Voxels = npt.NDArray[np.int16]
 Masks = Mapping[str, npt.NDArray[np.bool_]]

@@ -14,8 +14,15 @@ import polars as pl
 
 from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.lake.reasons import chinese_reason
-from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import render, script
+from dagster_project.reports.summaries.tables import (
+    WHO,
+    Row,
+    completed,
+    find_waiting,
+    is_simulated,
+    summarise_simulation,
+)
 from dagster_project.study import Study
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -74,7 +81,7 @@ CSV = (
 """Columns of the list as a table."""
 
 
-def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[s.Row]:
+def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[Row]:
     """Open blocks by section, the longest open first; one block may be in two sections.
 
     1. of the accepted read: overdue, unreadable, standing; due, also where the window opens within
@@ -82,7 +89,7 @@ def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[s.Row]:
     2. differ: blocks on which the readers do not agree, of the accepted read or of one reader alone
     3. a patient whose case waits for an arbiter is in `differ` alone
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     blocks, states = filled["irecist_blocks"], filled["clinical_status"]
     soon = study.section("dynamic")["due_soon_days"]
     accepted = blocks.filter(evaluator=ACCEPTED, outcome="open").to_dicts()
@@ -94,24 +101,24 @@ def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[s.Row]:
     )
 
 
-def list_withheld(tables: Mapping[str, pl.DataFrame]) -> list[s.Row]:
+def list_withheld(tables: Mapping[str, pl.DataFrame]) -> list[Row]:
     """Patients whose latest visit has a probability that is withheld, and why.
 
     Beside it the class of the open block with its counts, which needs no probability.
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     latest = filled["dynamic_irecist"].sort("day", "visit", nulls_last=False)
-    last = latest.group_by(s.WHO, maintain_order=True).last()
+    last = latest.group_by(WHO, maintain_order=True).last()
     held = last.filter(pl.col("reason").fill_null("").str.contains("withheld", literal=True))
     classes = filled["dynamic_evidence"].filter(item="comparison_class")
     counts = classes.select(
-        *s.WHO, "visit", "class_n", "class_confirmed", "class_reset", label="text"
+        *WHO, "visit", "class_n", "class_confirmed", "class_reset", label="text"
     )
-    rows = held.sort(s.WHO).join(counts, on=[*s.WHO, "visit"], how="left").to_dicts()
+    rows = held.sort(WHO).join(counts, on=[*WHO, "visit"], how="left").to_dicts()
     return [_withheld(row) for row in rows]
 
 
-def _withheld(row: s.Row) -> s.Row:
+def _withheld(row: Row) -> Row:
     return {
         **row,
         "section": "withheld",
@@ -120,14 +127,14 @@ def _withheld(row: s.Row) -> s.Row:
     }
 
 
-def _section_of(block: s.Row, soon: int) -> str:
+def _section_of(block: Row, soon: int) -> str:
     opens = _left(block, "confirm_from_day")
     if block["status"] == "waiting" and opens is not None and opens <= soon:
         return "due"
     return str(block["status"])
 
 
-def _left(block: s.Row, column: str) -> int | None:
+def _left(block: Row, column: str) -> int | None:
     """Days from today to a day of the block; below 0 where it has passed."""
     days = (block[column], block["opened_day"], block["days_open"])
     if None in days:
@@ -135,12 +142,12 @@ def _left(block: s.Row, column: str) -> int | None:
     return int(days[0] - days[1] - days[2])
 
 
-def _differing(blocks: pl.DataFrame) -> list[tuple[s.Row, tuple[str, str]]]:
+def _differing(blocks: pl.DataFrame) -> list[tuple[Row, tuple[str, str]]]:
     """A block for each patient and visit on which readers differ, and their outcomes by number."""
     found = blocks.filter(~pl.col("readers_agree"), pl.col("evaluator") != ACCEPTED)
     return [
         (rows.row(0, named=True), _outcomes(rows))
-        for _, rows in found.group_by(*s.WHO, "opened_visit", maintain_order=True)
+        for _, rows in found.group_by(*WHO, "opened_visit", maintain_order=True)
         if "open" in rows["outcome"].to_list()
     ]
 
@@ -152,7 +159,7 @@ def _outcomes(rows: pl.DataFrame) -> tuple[str, str]:
     return english, "、".join(f"{OUTCOMES[outcome]}{n}名" for outcome, n in counts)
 
 
-def _row(section: str, block: s.Row, states: pl.DataFrame) -> s.Row:
+def _row(section: str, block: Row, states: pl.DataFrame) -> Row:
     own = states.filter(site=block["site"], patient=block["patient"])
     latest = own.sort("status_date").to_dicts()[-1:] or [{}]
     opened, days_open = block["opened_day"], block["days_open"]
@@ -177,18 +184,18 @@ def render_due_list(
     tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
 ) -> str:
     """The page: a section a kind, each with its rows or the sentence that there is none."""
-    filled = s.completed(tables)
+    filled = completed(tables)
     rows, held = list_due(tables, study), list_withheld(tables)
     return render(
         "due_list.html",
         study=study,
         snapshot=snapshot,
         generated_at=generated_at,
-        simulated=s.is_simulated(filled),
-        simulation=s.summarise_simulation(filled),
+        simulated=is_simulated(filled),
+        simulation=summarise_simulation(filled),
         sections=[(key, *SECTIONS[key], _of([*rows, *held], key)) for key in SECTIONS],
         script=script(SCRIPT),
-        waiting_cases=s.find_waiting(filled).height,
+        waiting_cases=find_waiting(filled).height,
         window=study.section("irecist"),
         soon=study.section("dynamic")["due_soon_days"],
     )
@@ -199,7 +206,7 @@ def _named(words: Mapping[str, tuple[str, str]], codes: Sequence[str]) -> tuple[
     return ", ".join(words[c][0] for c in codes), "、".join(words[c][1] for c in codes)
 
 
-def _of(rows: Sequence[s.Row], section: str) -> list[s.Row]:
+def _of(rows: Sequence[Row], section: str) -> list[Row]:
     return [row for row in rows if row["section"] == section]
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dagster_project.reports.figures import SCALE_BAR_MM, NothingToDraw
+from dagster_project.reports.figures.canvas import NothingToDraw
+from dagster_project.reports.figures.lesions import SCALE_BAR_MM
 from dagster_project.reports.palette import LIGHT, PICTURE_DOTS_PER_INCH, WIDTH_INCH, settings
 
 if TYPE_CHECKING:

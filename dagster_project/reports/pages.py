@@ -22,7 +22,7 @@ from dagster_project.lake.reasons import CATALOGUE
 from dagster_project.lake.sharing import FILE, group_of, share_folder
 from dagster_project.lake.vocabulary import VOCABULARY
 from dagster_project.reports import wording
-from dagster_project.reports.figures import NothingToDraw
+from dagster_project.reports.figures.canvas import NothingToDraw
 from dagster_project.reports.palette import DARK, LIGHT, Theme
 
 TEMPLATES = Path(__file__).with_name("templates")

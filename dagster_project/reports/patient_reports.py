@@ -16,8 +16,19 @@ import polars as pl
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.reasons import chinese_reason
-from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
+from dagster_project.reports.summaries.cohort import find_eligible
+from dagster_project.reports.summaries.quality import summarise_gate
+from dagster_project.reports.summaries.tables import (
+    WHO,
+    Row,
+    Tables,
+    completed,
+    find_waiting,
+    is_simulated,
+    list_patients,
+    summarise_simulation,
+)
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
 from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
 from dagster_project.study import Study
@@ -123,11 +134,11 @@ def render_patient_report(
     digest
         Digest that the page bears; none without one.
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     published = Minimisation.of(study)
     own = {name: filled[name].filter(pl.col("patient") == patient) for name in TABLES_READ}
     own |= {name: published.frame(name, own[name]) for name in OF_THE_CASE_REPORT}
-    site = s.list_patients(own)["site"].to_list()
+    site = list_patients(own)["site"].to_list()
     visits, shown = list_visits(own), may_show_reads(own, study.section("reads")["site_reader"])
     return render(
         "patient.html",
@@ -136,7 +147,7 @@ def render_patient_report(
         study=study,
         snapshot=snapshot,
         generated_at=generated_at,
-        simulated=s.is_simulated(own),
+        simulated=is_simulated(own),
         facts=_facts(own["patients"], published),
         eligibility=_eligibility(own["eligibility"], study),
         visits=visits,
@@ -149,7 +160,7 @@ def render_patient_report(
         habitats=list_habitats(own["habitats"]),
         maps=[(m.lesion, data_uri(m.png)) for m in maps] if shown else [],
         reads_shown=shown,
-        waiting=s.find_waiting(own).height > 0,
+        waiting=find_waiting(own).height > 0,
         by_reader=_responses_by_reader(own["responses"]) if shown else [],
         readers=sorted(set(own["reads"]["reader"])) if shown else [],
         pictures=[(p.visit, p.lesion, data_uri(p.png)) for p in pictures] if shown else [],
@@ -159,7 +170,7 @@ def render_patient_report(
     )
 
 
-def may_show_reads(own: s.Tables, site_reader: str) -> bool:
+def may_show_reads(own: Tables, site_reader: str) -> bool:
     """Whether the readers' own reads may be seen side by side.
 
     1. no, while a reader's read is open: the other must not lead it
@@ -177,16 +188,16 @@ def render_patient_index(
     tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
 ) -> str:
     """The list of patients by site, each with the latest state and a link to the page."""
-    filled = s.completed(tables)
+    filled = completed(tables)
     rows = list_index(filled)
     return render(
         "index.html",
         study=study,
         snapshot=snapshot,
         generated_at=generated_at,
-        simulated=s.is_simulated(filled),
-        simulation=s.summarise_simulation(filled),
-        gate=s.summarise_gate(filled["quality_verdicts"], study.digest),
+        simulated=is_simulated(filled),
+        simulation=summarise_simulation(filled),
+        gate=summarise_gate(filled["quality_verdicts"], study.digest),
         sites={
             site: [r for r in rows if r["site"] == site]
             for site in dict.fromkeys(r["site"] for r in rows)
@@ -194,7 +205,7 @@ def render_patient_index(
     )
 
 
-def list_index(tables: s.Tables) -> list[s.Row]:
+def list_index(tables: Tables) -> list[Row]:
     """One row per patient for the index.
 
     Eligible, visits, latest state and reading, best response, and whether a case is open.
@@ -202,24 +213,24 @@ def list_index(tables: s.Tables) -> list[s.Row]:
     latest = (
         _accepted(tables["responses"])
         .sort("day", "visit", nulls_last=False)
-        .group_by(s.WHO, maintain_order=True)
+        .group_by(WHO, maintain_order=True)
         .last()
-        .select(*s.WHO, "visit", "irecist_response")
+        .select(*WHO, "visit", "irecist_response")
     )
     readings = tables["dynamic_irecist"].select(
-        *s.WHO, "visit", "state", "advice", "advice_from_day", "advice_to_day", reading_gate="gate"
+        *WHO, "visit", "state", "advice", "advice_from_day", "advice_to_day", reading_gate="gate"
     )
     visits = _visits_in_short(tables["timepoints"])
-    cases = tables["arbitrations"].select(*s.WHO, case="status")
-    rows = s.list_patients(tables).join(
-        s.find_eligible(tables).with_columns(eligible=pl.lit(value=True)), on=s.WHO, how="left"
+    cases = tables["arbitrations"].select(*WHO, case="status")
+    rows = list_patients(tables).join(
+        find_eligible(tables).with_columns(eligible=pl.lit(value=True)), on=WHO, how="left"
     )
-    for facts in (latest, visits, cases, tables["outcomes"].select(*s.WHO, "bor")):
-        rows = rows.join(facts, on=s.WHO, how="left")
+    for facts in (latest, visits, cases, tables["outcomes"].select(*WHO, "bor")):
+        rows = rows.join(facts, on=WHO, how="left")
     return (
-        rows.join(readings, on=[*s.WHO, "visit"], how="left")
+        rows.join(readings, on=[*WHO, "visit"], how="left")
         .with_columns(pl.col("eligible").fill_null(value=False))
-        .sort(s.WHO)
+        .sort(WHO)
         .to_dicts()
     )
 
@@ -230,18 +241,18 @@ def _visits_in_short(timepoints: pl.DataFrame) -> pl.DataFrame:
         pl.col("visit").filter(pl.col("visit").str.starts_with("T")).sort(),
         pl.col("visit").str.starts_with("V").sum(),
     )
-    short = timepoints.group_by(s.WHO).agg(
+    short = timepoints.group_by(WHO).agg(
         planned.str.join(" ").alias("visits"), others.alias("others")
     )
     more = pl.when(pl.col("others") > 0).then(pl.format(" +{}", "others")).otherwise(pl.lit(""))
-    return short.select(*s.WHO, visits=(pl.col("visits") + more).str.strip_chars())
+    return short.select(*WHO, visits=(pl.col("visits") + more).str.strip_chars())
 
 
 def _accepted(responses: pl.DataFrame) -> pl.DataFrame:
     return responses.filter(pl.col("evaluator") == "accepted")
 
 
-def _only(frame: pl.DataFrame) -> s.Row | None:
+def _only(frame: pl.DataFrame) -> Row | None:
     return frame.row(0, named=True) if frame.height else None
 
 
@@ -261,7 +272,7 @@ def _eligibility(eligibility: pl.DataFrame, study: Study) -> dict[str, Any]:
     }
 
 
-def list_visits(own: s.Tables) -> list[s.Row]:
+def list_visits(own: Tables) -> list[Row]:
     """Every visit in order of day, with its response row and the reading beside it.
 
     Each of the two is None where there is none.
@@ -298,11 +309,11 @@ def list_visits(own: s.Tables) -> list[s.Row]:
 def _visit(
     visit: str,
     day: int | None,
-    scan: s.Row | None,
-    response: s.Row | None,
-    reading: s.Row | None,
+    scan: Row | None,
+    response: Row | None,
+    reading: Row | None,
     baseline_mm: float | None,
-) -> s.Row:
+) -> Row:
     is_baseline = visit == BASELINE
     later_mm = response["sum_mm"] if response else None
     sum_mm = baseline_mm if is_baseline else later_mm
@@ -318,7 +329,7 @@ def _visit(
     }
 
 
-def draw_timeline(visits: Sequence[s.Row], own: s.Tables, study: Study) -> Timeline | None:
+def draw_timeline(visits: Sequence[Row], own: Tables, study: Study) -> Timeline | None:
     """Places of everything on the timeline; None without two dated visits."""
     dated = [v for v in visits if v["day"] is not None]
     if len(dated) < 2:
@@ -367,7 +378,7 @@ def draw_timeline(visits: Sequence[s.Row], own: s.Tables, study: Study) -> Timel
     )
 
 
-def _state(visit: s.Row) -> str:
+def _state(visit: Row) -> str:
     if visit["baseline"]:
         return "baseline"
     return plain(visit["response"]["irecist_response"]) if visit["response"] else ""
@@ -378,7 +389,7 @@ def _levels(top: float) -> list[float]:
     return [float(step * i) for i in range(int(top / step) + 1)]
 
 
-def _responses_by_reader(responses: pl.DataFrame) -> list[s.Row]:
+def _responses_by_reader(responses: pl.DataFrame) -> list[Row]:
     """The visits' states by evaluator, the accepted read first; nothing where it stands alone."""
     if responses["evaluator"].n_unique() < 2:
         return []
@@ -390,14 +401,14 @@ def _responses_by_reader(responses: pl.DataFrame) -> list[s.Row]:
     return sorted(rows, key=lambda r: (r["evaluator"] != "accepted", r["evaluator"]))
 
 
-def list_lesions(own: s.Tables) -> list[s.Row]:
+def list_lesions(own: Tables) -> list[Row]:
     """Every lesion at every visit.
 
     The accepted read, each reader's measurements, and the Dice of their outlines.
     """
     order = {visit: i for i, visit in enumerate(v["visit"] for v in list_visits(own))}
     accepted = {(r["visit"], r["lesion"]): r for r in own["lesions"].to_dicts()}
-    reads: dict[tuple[str, str], dict[str, s.Row]] = {}
+    reads: dict[tuple[str, str], dict[str, Row]] = {}
     for read in own["reads"].to_dicts():
         reads.setdefault((read["visit"], read["lesion"]), {})[read["reader"]] = read
     lesion_rows = own["reader_agreement"].filter(

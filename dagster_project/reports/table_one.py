@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from dagster_project.reports.summaries import WHO, Population, Row, Tables
+from dagster_project.reports.summaries.cohort import Population
+from dagster_project.reports.summaries.tables import WHO, Row, Tables
 
 CATEGORIES = ("sex", "smoking", "ecog", "stage", "histology", "egfr", "alk", "line")
 """Columns counted; those of patients' baseline that the registration asks for."""

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from dagster_project.reports import summaries as s
 from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
 from dagster_project.reports.board import TABLES_READ as BOARD_TABLES
 from dagster_project.reports.board import AsOf, Sheet, cut_sheet, list_sheets, render_board
@@ -31,6 +30,7 @@ from dagster_project.reports.patient_reports import (
     render_patient_report,
 )
 from dagster_project.reports.study_report import render_study_report
+from dagster_project.reports.summaries.tables import Tables, completed, list_patients
 from dagster_project.reports.viewer import ViewerCrop
 from dagster_project.study import Study, digest_of
 
@@ -119,7 +119,7 @@ def write_patient_reports(
     list of Path
         The index, and the patients' pages in order.
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     names = _page_names(filled)
     _take_away(folder / PATIENTS, keep=set(names.values()))
     parts, site_reader = _Parts(filled), study.section("reads")["site_reader"]
@@ -188,7 +188,7 @@ def write_boards(
     tuple
         All pages in order, and how many were written.
     """
-    filled = s.completed(tables)
+    filled = completed(tables)
     _page_names(filled)
     sheets = list_sheets(filled)
     _take_away(folder / BOARDS, keep={f"{patient}_{visit}.html" for patient, visit in sheets})
@@ -230,8 +230,8 @@ def _board(
     )
 
 
-def _page_names(tables: s.Tables) -> dict[str, str]:
-    patients = s.list_patients(tables)
+def _page_names(tables: Tables) -> dict[str, str]:
+    patients = list_patients(tables)
     for site, patient in patients.iter_rows():
         if not _FILE_NAME.fullmatch(patient):
             raise UnusableName(site)
@@ -253,7 +253,7 @@ def write_arbitration_pages(
     seen
         Row of a case → its pictures, and what its lesions' places suggest about their labels.
     """
-    cases = s.completed(tables)["arbitrations"].sort("site", "patient").to_dicts()
+    cases = completed(tables)["arbitrations"].sort("site", "patient").to_dicts()
     for case in cases:
         if not _FILE_NAME.fullmatch(case["patient"]):
             raise UnusableName(case["site"])
@@ -282,8 +282,8 @@ def write_arbitration_pages(
 class _Parts:
     """Each patient's rows of the tables that a patient's pages read, split once for all pages."""
 
-    def __init__(self, tables: s.Tables, names: Sequence[str] = TABLES_READ) -> None:
-        filled = s.completed(tables)
+    def __init__(self, tables: Tables, names: Sequence[str] = TABLES_READ) -> None:
+        filled = completed(tables)
         self._empty = {name: filled[name].clear() for name in names}
         self._parts = {name: filled[name].partition_by("patient", as_dict=True) for name in names}
 

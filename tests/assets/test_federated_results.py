@@ -8,7 +8,7 @@ from dagster_project.federated.engine.outcomes import Outcome
 from dagster_project.federated.records import result_rows, run_rows
 from dagster_project.federated.tracking import RUN_TAG, log_runs
 from dagster_project.reports.study_report import render_study_report
-from dagster_project.reports.summaries import summarise_federated
+from dagster_project.reports.summaries.models import summarise_federated
 from dagster_project.study import load_study
 from models.operation.registry import make_client
 from tests.federated.plans import COUNTS, LOGISTIC, plan_of

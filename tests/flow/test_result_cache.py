@@ -103,7 +103,7 @@ def test_pictures_are_drawn_anew_on_another_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dagster_project.reports.figures.slice_figure", lambda image, *_, **__: image
+        "dagster_project.reports.figures.lesions.slice_figure", lambda image, *_, **__: image
     )
     monkeypatch.setattr("dagster_project.domain.imaging.masks.load_mask", lambda _: None)
     folder = _scan(tmp_path / "S1", "0001.dcm")

@@ -11,7 +11,8 @@ from dagster_project.reports.arbitration import (
     render_case,
     render_worklist,
 )
-from dagster_project.reports.figures import NothingToDraw, pair_figure
+from dagster_project.reports.figures.canvas import NothingToDraw
+from dagster_project.reports.figures.lesions import pair_figure
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, READERS, whole
 from tests.reports.pages import Page

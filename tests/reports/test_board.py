@@ -12,6 +12,7 @@ from dagster_project.domain.response.as_of_visits import derive_responses_as_of
 from dagster_project.lake.sharing import FILE
 from dagster_project.reports import writing
 from dagster_project.reports.board import cut_sheet, list_sheets, render_board
+from dagster_project.reports.summaries.tables import completed
 from dagster_project.study import load_study
 from tests.domain.courses import IRECIST
 from tests.domain.records import DAY_ZERO, VISIT_DAYS, lesions, table
@@ -176,7 +177,7 @@ def test_no_reader_is_named(pages):
 def test_while_a_case_waits_nothing_of_the_provisional_read_is_shown():
     tables, _ = case(PSEUDO, DISAGREES)
     waits = table("arbitrations", {"status": "open", "reader_a": "R1", "reader_b": "R2"})
-    shown = writing.s.completed({**tables, "arbitrations": waits})
+    shown = completed({**tables, "arbitrations": waits})
     assert list_sheets(shown) == []
 
 

@@ -12,8 +12,8 @@ import dagster_project.reports
 
 PAGES = sorted(
     page
-    for page in Path(dagster_project.reports.__file__).parent.glob("*.py")
-    if page.stem not in {"__init__", "summaries"}
+    for page in Path(dagster_project.reports.__file__).parent.rglob("*.py")
+    if page.stem != "__init__" and page.parent.name != "summaries"
 )
 STATISTICS = ("dagster_project.statistics", "lifelines", "pingouin", "scipy", "statistics")
 FIGURES = {"corrcoef", "cov", "median", "nanquantile", "percentile", "quantile", "std", "var"}
@@ -38,7 +38,7 @@ def found_in(source: str) -> list[str]:
     return [name for name in imported if name.startswith(STATISTICS)] + methods
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_a_page_shows_what_it_is_given(page):
     assert found_in(page.read_text(encoding="utf-8")) == []
 

@@ -25,7 +25,7 @@ from dagster_project.reports.crops import (
     side_of,
     turn_of,
 )
-from dagster_project.reports.figures import NothingToDraw
+from dagster_project.reports.figures.canvas import NothingToDraw
 from tests.reports.boards import ball, crop_of
 
 PLAIN = {

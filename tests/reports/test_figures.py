@@ -15,7 +15,14 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from dagster_project.reports import figures as f
+from dagster_project.reports.figures.canvas import NothingToDraw
+from dagster_project.reports.figures.cohort import Stage, enrolment_figure, flow_figure
+from dagster_project.reports.figures.heterogeneity import Strip, dhi_figure
+from dagster_project.reports.figures.lesions import SCALE_BAR_MM, slice_figure
+from dagster_project.reports.figures.models import RocCurve, roc_figure
+from dagster_project.reports.figures.reading import agreement_figure
+from dagster_project.reports.figures.response import waterfall_figure
+from dagster_project.reports.figures.survival import survival_figure
 from dagster_project.reports.palette import DARK, LIGHT
 from dagster_project.statistics.agreement import bland_altman
 from dagster_project.statistics.description import quartiles
@@ -28,35 +35,35 @@ CORNERS = roc_points(np.array([True, False, True, False]), np.array([0.9, 0.2, 0
 
 
 def strip(values):
-    return f.Strip(values, quartiles(values))
+    return Strip(values, quartiles(values))
 
 
 DRAWN = {
-    "survival": lambda **k: f.survival_figure(
+    "survival": lambda **k: survival_figure(
         {
             "CR or PR": kaplan_meier([10, 40, 90, 200], [True, False, True, True]),
             "neither": kaplan_meier([5, 9], [False, True]),
         },
         **k,
     ),
-    "agreement": lambda **k: f.agreement_figure(
+    "agreement": lambda **k: agreement_figure(
         [10.0, 20.0, 30.0], [11.0, 19.5, 33.0], LIMITS, settled=[False, True, False], **k
     ),
-    "roc": lambda **k: f.roc_figure({"size": f.RocCurve(CORNERS, Estimate(0.875, 0.5, 1.0))}, **k),
-    "dhi": lambda **k: f.dhi_figure(
+    "roc": lambda **k: roc_figure({"size": RocCurve(CORNERS, Estimate(0.875, 0.5, 1.0))}, **k),
+    "dhi": lambda **k: dhi_figure(
         {"T0 → T1": {"responders": strip([1.0, 2.0]), "non-responders": strip([])}}, limit=True, **k
     ),
-    "waterfall": lambda **k: f.waterfall_figure(
+    "waterfall": lambda **k: waterfall_figure(
         [-60.0, 10.0, 35.0, -100.0, 0.0], ["PR", "SD", "PD", "CR", "NE"], **k
     ),
-    "enrolment": lambda **k: f.enrolment_figure(
+    "enrolment": lambda **k: enrolment_figure(
         {"NORTH": (3, 2, 1), "SOUTH": (0, 0, 0)},
         target_responders=250,
         target_non_responders=250,
         **k,
     ),
-    "flow": lambda **k: f.flow_figure(
-        [f.Stage("Taken in", 9, (("no CT at T2", 2),)), f.Stage("Eligible", 7)], **k
+    "flow": lambda **k: flow_figure(
+        [Stage("Taken in", 9, (("no CT at T2", 2),)), Stage("Eligible", 7)], **k
     ),
 }
 
@@ -83,24 +90,24 @@ def test_a_figure_stands_on_the_paper_of_its_theme(name, theme):
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: f.survival_figure({}),
-        lambda: f.agreement_figure([], [], None),
-        lambda: f.roc_figure({}),
-        lambda: f.dhi_figure({"T0 → T1": {"responders": strip([])}}, limit=False),
-        lambda: f.waterfall_figure([], []),
-        lambda: f.flow_figure([]),
-        lambda: f.enrolment_figure({}, target_responders=1, target_non_responders=1),
+        lambda: survival_figure({}),
+        lambda: agreement_figure([], [], None),
+        lambda: roc_figure({}),
+        lambda: dhi_figure({"T0 → T1": {"responders": strip([])}}, limit=False),
+        lambda: waterfall_figure([], []),
+        lambda: flow_figure([]),
+        lambda: enrolment_figure({}, target_responders=1, target_non_responders=1),
     ],
 )
 def test_nothing_to_draw_is_an_error_that_says_what_is_needed(draw):
-    with pytest.raises(f.NothingToDraw, match="it needs"):
+    with pytest.raises(NothingToDraw, match="it needs"):
         draw()
 
 
 def test_a_survival_figure_without_an_event_or_after_the_last_one_is_drawn():
-    assert f.survival_figure({"all": kaplan_meier([30, 60], [False, False])})
-    assert f.survival_figure({"all": kaplan_meier([30, 60], [True, True])})
-    assert f.survival_figure({"all": kaplan_meier([0, 0], [True, False])})
+    assert survival_figure({"all": kaplan_meier([30, 60], [False, False])})
+    assert survival_figure({"all": kaplan_meier([30, 60], [True, True])})
+    assert survival_figure({"all": kaplan_meier([0, 0], [True, False])})
 
 
 def phantom(spacing=(0.7, 0.7, 1.0), radius_mm=12.0):
@@ -121,7 +128,7 @@ def test_the_picture_shows_the_largest_cross_section():
     white = sitk.GetImageFromArray(marked)
     white.CopyInformation(image)
     share = [
-        (opened(f.slice_figure(white, {"A": m})) > 250).all(axis=2).mean() for m in (mask, below)
+        (opened(slice_figure(white, {"A": m})) > 250).all(axis=2).mean() for m in (mask, below)
     ]
     assert share[0] > 0.5 > share[1]
 
@@ -129,21 +136,21 @@ def test_the_picture_shows_the_largest_cross_section():
 @pytest.mark.parametrize("spacing", [(0.7, 0.7, 1.0), (0.5, 1.0, 2.0)])
 def test_the_scale_bar_measures_the_picture_in_both_directions(spacing):
     image, mask = phantom(spacing)
-    pixels = opened(f.slice_figure(image, {"A": mask}))[:, :468]
+    pixels = opened(slice_figure(image, {"A": mask}))[:, :468]
     white = (pixels > 250).all(axis=2)
     bar = max(np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in white[430:])
     blue = np.abs(pixels - [0x5F, 0xB2, 0xD0]).max(axis=2) < 40
     blue[490:] = False
     height, width = (np.ptp(np.flatnonzero(blue.any(axis=k))) + 1 for k in (1, 0))
-    assert width / bar * f.SCALE_BAR_MM == pytest.approx(24, abs=1.6)
-    assert height / bar * f.SCALE_BAR_MM == pytest.approx(24, abs=1.6)
+    assert width / bar * SCALE_BAR_MM == pytest.approx(24, abs=1.6)
+    assert height / bar * SCALE_BAR_MM == pytest.approx(24, abs=1.6)
 
 
 def test_both_readers_are_drawn_and_a_reader_without_a_voxel_is_not():
     image, mask = phantom()
     shifted = np.roll(mask, 6, axis=2)
     ochre = [
-        (np.abs(opened(f.slice_figure(image, masks)) - [0xE6, 0xAB, 0x5A]).max(axis=2) < 30).sum()
+        (np.abs(opened(slice_figure(image, masks)) - [0xE6, 0xAB, 0x5A]).max(axis=2) < 30).sum()
         for masks in ({"A": mask, "B": shifted}, {"A": mask, "B": mask & False})
     ]
     assert ochre[0] > 200
@@ -163,7 +170,7 @@ def lopsided(at, spacing=(0.7, 0.7, 1.0)):
 @pytest.mark.parametrize("at", [(60, 90), (5, 3), (159, 134)])
 def test_a_contour_lies_on_the_border_of_what_it_encloses(at, spacing):
     image, mask = lopsided(at, spacing)
-    pixels = opened(f.slice_figure(image, {"A": mask}))[60:440, 25:440]
+    pixels = opened(slice_figure(image, {"A": mask}))[60:440, 25:440]
     blue = np.abs(pixels - [0x5F, 0xB2, 0xD0]).max(axis=2) < 40
     grey = np.ptp(pixels, axis=2) < 12
     bright, dark = grey & (pixels.mean(axis=2) > 180), grey & (pixels.mean(axis=2) < 60)
@@ -175,15 +182,15 @@ def test_a_contour_lies_on_the_border_of_what_it_encloses(at, spacing):
 def test_no_word_of_the_image_s_header_is_in_the_picture():
     image, mask = phantom()
     image.SetMetaData("0010|0010", "PLANTED^NAME")
-    png = f.slice_figure(image, {"A": mask}, caption="NORTH-ABC-D   T0   L1")
+    png = slice_figure(image, {"A": mask}, caption="NORTH-ABC-D   T0   L1")
     assert b"PLANTED" not in png
     assert not Image.open(io.BytesIO(png)).info
 
 
 def test_a_vanished_lesion_has_no_picture():
     image, mask = phantom()
-    with pytest.raises(f.NothingToDraw, match="at least one voxel"):
-        f.slice_figure(image, {"A": mask & False})
+    with pytest.raises(NothingToDraw, match="at least one voxel"):
+        slice_figure(image, {"A": mask & False})
 
 
 def test_importing_the_pages_imports_no_plotting_library():

@@ -12,7 +12,7 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from dagster_project.reports.figures import NothingToDraw
+from dagster_project.reports.figures.canvas import NothingToDraw
 from dagster_project.reports.habitat_figure import SHADES, habitat_figure
 
 DENSITIES = [-60.0, -15.0, 0.0, 20.0, 55.0]

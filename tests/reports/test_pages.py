@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 from setuptools import find_namespace_packages
 
 from dagster_project.reports import pages
-from dagster_project.reports.figures import NothingToDraw
+from dagster_project.reports.figures.canvas import NothingToDraw
 from dagster_project.study import load_study
 
 REPOSITORY = Path(__file__).parents[2]

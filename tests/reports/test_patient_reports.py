@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from dagster_project.reports import patient_reports as p
-from dagster_project.reports import summaries as s
+from dagster_project.reports.summaries.tables import completed
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, bare, table, whole
 from tests.reports.pages import Page
@@ -207,7 +207,7 @@ def test_while_a_case_waits_no_number_of_a_read_is_shown(status):
 
 
 def test_in_the_index_a_waiting_patient_has_no_state():
-    row = next(r for r in p.list_index(s.completed(whole())) if r["patient"] == OPEN)
+    row = next(r for r in p.list_index(completed(whole())) if r["patient"] == OPEN)
     assert (row["irecist_response"], row["bor"], row["state"]) == (None, None, None)
     assert "waiting for arbitration" in Page(index(whole())).text
 

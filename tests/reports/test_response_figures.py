@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_project.reports import response_figures as f
-from dagster_project.reports import summaries as s
+from dagster_project.reports.figures.canvas import NothingToDraw
+from dagster_project.reports.figures.response import Course, spider_figure, swimmer_figure
 from dagster_project.reports.palette import DARK, LIGHT
 from dagster_project.reports.pictures import response_pictures
+from dagster_project.reports.summaries.cohort import Population
+from dagster_project.reports.summaries.response import summarise_response_by, weight_disease_control
+from dagster_project.reports.summaries.survival import compare_curves
+from dagster_project.reports.summaries.tables import WHO, completed, list_patients
 from dagster_project.reports.table_one import summarise_table_one
 from tests.reports.cohort import bare, table, whole
 from tests.reports.test_figures import opened
 
 COURSES = [
-    f.Course(
+    Course(
         "PR", [(56, -40.0), (98, -60.0)], [(56, "PR"), (98, "PR")], 200, died=False, going_on=True
     ),
-    f.Course(
+    Course(
         "SD", [(56, -5.0), (98, 25.0)], [(56, "SD"), (98, "PD")], 98, died=False, going_on=False
     ),
-    f.Course("NE", [(56, 400.0)], [], 40, died=True, going_on=False),
+    Course("NE", [(56, 400.0)], [], 40, died=True, going_on=False),
 ]
 
 
-@pytest.mark.parametrize("draw", [f.spider_figure, f.swimmer_figure])
+@pytest.mark.parametrize("draw", [spider_figure, swimmer_figure])
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
 def test_the_same_bytes_each_time_on_the_paper_of_the_theme(draw, theme):
     png = draw(COURSES, theme=theme)
@@ -34,14 +38,14 @@ def test_the_same_bytes_each_time_on_the_paper_of_the_theme(draw, theme):
     assert "#" + "".join(f"{v:02x}" for v in opened(png)[-1, -1]) == theme.paper
 
 
-@pytest.mark.parametrize("draw", [f.spider_figure, f.swimmer_figure])
+@pytest.mark.parametrize("draw", [spider_figure, swimmer_figure])
 def test_nothing_to_draw_is_said(draw):
-    with pytest.raises(f.NothingToDraw, match="at least one patient"):
-        draw([f.Course("NE", [], [], None, died=False, going_on=False)])
+    with pytest.raises(NothingToDraw, match="at least one patient"):
+        draw([Course("NE", [], [], None, died=False, going_on=False)])
 
 
 def test_of_many_patients_some_are_drawn_and_it_is_said_how_many():
-    tall = opened(f.swimmer_figure(COURSES * 100)).shape[0]
+    tall = opened(swimmer_figure(COURSES * 100)).shape[0]
     assert tall <= 9.0 * 200
 
 
@@ -74,13 +78,13 @@ def cohort(*people):
             for w, (_, _, bor) in zip(who, people, strict=True)
         ],
     )
-    tables = s.completed({"patients": patients, "outcomes": outcomes})
-    return tables, s.Population("all patients", patients.select(s.WHO))
+    tables = completed({"patients": patients, "outcomes": outcomes})
+    return tables, Population("all patients", patients.select(WHO))
 
 
 def test_rates_by_site_keep_everyone_in_the_denominator():
     found = dict(
-        s.summarise_response_by(*cohort(("A", "F", "PR"), ("A", "F", "NE"), ("B", "M", "SD")))
+        summarise_response_by(*cohort(("A", "F", "PR"), ("A", "F", "NE"), ("B", "M", "SD")))
     )
     assert [(r["group"], r["orr"]["x"], r["orr"]["n"], r["dcr"]["x"]) for r in found["site"]] == [
         ("A", 1, 2, 1),
@@ -93,11 +97,11 @@ def test_disease_control_is_weighted_to_the_share_of_responders_in_practice():
 
     At 50 % enrolled it is 3 of 4; at 20 % in practice .2 + .8 / 2.
     """
-    found = s.weight_disease_control(
+    found = weight_disease_control(
         *cohort(("A", "F", "PR"), ("A", "F", "CR"), ("A", "M", "SD"), ("A", "M", "PD")), 0.2
     )
     assert (found["enrolled"], found["weighted"]) == (0.75, pytest.approx(0.6))
-    assert s.weight_disease_control(*cohort(("A", "F", "PR")), 0.2) is None
+    assert weight_disease_control(*cohort(("A", "F", "PR")), 0.2) is None
 
 
 def test_table_one_counts_by_response_and_what_is_missing():
@@ -115,12 +119,12 @@ def test_table_one_counts_by_response_and_what_is_missing():
         == "1 (33.3)"
     )
     assert summarise_table_one(
-        s.completed({}), s.Population("nobody", s.list_patients(s.completed({})))
+        completed({}), Population("nobody", list_patients(completed({})))
     ) == ([], [])
 
 
 def test_log_rank_of_groups():
-    assert s.compare_curves({"a": ([1, 2], [True, True]), "b": ([], [])}) is None
-    found = s.compare_curves({"a": ([1, 2, 3], [True] * 3), "b": ([10, 11, 12], [True] * 3)})
+    assert compare_curves({"a": ([1, 2], [True, True]), "b": ([], [])}) is None
+    found = compare_curves({"a": ([1, 2, 3], [True] * 3), "b": ([10, 11, 12], [True] * 3)})
     assert found["degrees"] == 1
     assert found["p"] < 0.05

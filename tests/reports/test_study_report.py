@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from dagster_project.lake.tables import BY_NAME
-from dagster_project.reports import figures
+from dagster_project.reports.figures import canvas
 from dagster_project.reports.study_report import SECTIONS, render_study_report
 from dagster_project.reports.wording import criterion_words
 from dagster_project.study import load_study
@@ -23,7 +23,7 @@ from tests.reports.pages import Page
 
 def render(tables, *, draw=False):
     """The report; its figures are decided upon, but painted only where a test looks at them."""
-    with nullcontext() if draw else mock.patch.object(figures, "drawn", return_value=b"\x89PNG"):
+    with nullcontext() if draw else mock.patch.object(canvas, "drawn", return_value=b"\x89PNG"):
         return render_study_report(tables, load_study(), 41, MOMENT)
 
 

@@ -11,7 +11,45 @@ import pytest
 
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import BY_NAME
-from dagster_project.reports import summaries as s
+from dagster_project.reports.summaries.cohort import (
+    choose_population,
+    find_eligible,
+    list_stages,
+    summarise_enrolment,
+    summarise_flow,
+)
+from dagster_project.reports.summaries.heterogeneity import (
+    count_dhi_reasons,
+    group_dhi,
+    list_patient_dhi,
+    summarise_dhi,
+)
+from dagster_project.reports.summaries.models import (
+    latest_runs,
+    list_curves,
+    roc_curves,
+    summarise_dynamic,
+)
+from dagster_project.reports.summaries.quality import (
+    summarise_gate,
+    summarise_quarantine,
+    summarise_scans,
+)
+from dagster_project.reports.summaries.reading import (
+    count_triggers,
+    limits_of_pairs,
+    pair_reads,
+    summarise_agreement,
+    summarise_arbitrations,
+)
+from dagster_project.reports.summaries.response import summarise_response
+from dagster_project.reports.summaries.survival import (
+    count_pfs_reasons,
+    list_survival,
+    summarise_survival,
+    survival_curves,
+)
+from dagster_project.reports.summaries.tables import completed, is_simulated, summarise_simulation
 from dagster_project.study import PROTOCOL, load_study
 from tests.reports.cohort import CRITERIA, MOMENT, bare, table, whole, without
 
@@ -23,7 +61,7 @@ C = {"site": "SOUTH", "patient": "SOUTH-C", "simulated": False}
 
 
 def tables(**rows):
-    return s.completed({name: table(name, part) for name, part in rows.items()})
+    return completed({name: table(name, part) for name, part in rows.items()})
 
 
 def judged(who, **failing):
@@ -40,7 +78,7 @@ def test_the_invented_cohort_keeps_what_the_tables_declare(name):
 
 
 def test_missing_tables_are_there_without_rows():
-    made = s.completed({"patients": whole()["patients"]})
+    made = completed({"patients": whole()["patients"]})
     assert set(made) == set(BY_NAME)
     assert made["reads"].is_empty()
     assert made["patients"].height == 45
@@ -51,12 +89,12 @@ def test_simulation_is_a_share_of_patients_by_site():
         patients=[{**p, "in_case_report": True, "simulated": False} for p in (A, B, C)],
         reads=[read("R1", 10.0)],
     )
-    assert s.summarise_simulation(found) == [
+    assert summarise_simulation(found) == [
         {"site": "NORTH", "patients": 2, "simulated": 1, "share": 0.5},
         {"site": "SOUTH", "patients": 1, "simulated": 0, "share": 0.0},
     ]
-    assert s.is_simulated(found)
-    assert not s.is_simulated(tables(patients=[{**C, "in_case_report": True}]))
+    assert is_simulated(found)
+    assert not is_simulated(tables(patients=[{**C, "in_case_report": True}]))
 
 
 def read(reader, size, *, lesion="L1", locked=MOMENT, who=A, visit="T0"):
@@ -77,7 +115,7 @@ def read(reader, size, *, lesion="L1", locked=MOMENT, who=A, visit="T0"):
 
 def test_unknown_is_not_met_and_a_criterion_that_was_not_judged_is_not_either():
     found = tables(eligibility=judged(A) + judged(B, I8="unknown") + judged(C)[:-1])
-    assert s.find_eligible(found).rows() == [("NORTH", "NORTH-A")]
+    assert find_eligible(found).rows() == [("NORTH", "NORTH-A")]
 
 
 def test_enrolment_counts_the_eligible_by_response():
@@ -86,7 +124,7 @@ def test_enrolment_counts_the_eligible_by_response():
         patients=[{**p, "in_case_report": True} for p in (A, B, C)],
         outcomes=[{**A, "responder": True}, {**B, "responder": None}, {**C, "responder": False}],
     )
-    assert s.summarise_enrolment(found) == [
+    assert summarise_enrolment(found) == [
         {
             "site": "NORTH",
             "taken_in": 2,
@@ -109,7 +147,7 @@ def test_enrolment_counts_the_eligible_by_response():
 def test_flow_tells_first_reason_from_any_reason_and_unmet_from_unknown():
     rows = {
         r["criterion"]: r
-        for r in s.summarise_flow(
+        for r in summarise_flow(
             table(
                 "eligibility",
                 judged(A, I4="not_met", I8="unknown") + judged(B, I8="unknown") + judged(C),
@@ -133,19 +171,19 @@ def test_flow_chart_ends_with_those_who_are_learnt_from():
     found = tables(
         eligibility=judged(A) + judged(B) + judged(C, I5="not_met"), training_cohort=cohort
     )
-    taken, eligible, learnt = s.list_stages(found, STUDY)
+    taken, eligible, learnt = list_stages(found, STUDY)
     assert (taken.count, taken.left) == (3, (("Slices ≤ 1 mm at all three (I5)", 1),))
     assert (eligible.count, eligible.left) == (2, (("responded by T1", 1),))
     assert learnt.count == 1
-    assert [stage.title for stage in s.list_stages(tables(eligibility=judged(A)), STUDY)] == [
+    assert [stage.title for stage in list_stages(tables(eligibility=judged(A)), STUDY)] == [
         "Taken in",
         "Eligible",
     ]
-    assert s.list_stages(tables(), STUDY) == []
+    assert list_stages(tables(), STUDY) == []
 
 
 def test_stages_of_the_chart_add_up_in_the_cohort():
-    stages = s.list_stages(whole(), STUDY)
+    stages = list_stages(whole(), STUDY)
     for before, after in pairwise(stages):
         assert before.count - sum(n for _, n in before.left) == after.count
 
@@ -163,7 +201,7 @@ def test_scans_count_as_thin_by_header_and_by_measured_spacing():
             **flags,
         }
 
-    row = s.summarise_scans(
+    row = summarise_scans(
         table(
             "scans",
             [
@@ -184,7 +222,7 @@ def test_quarantine_lists_the_commonest_reasons_and_counts_the_rest():
         {**A, "stage": "reads", "item": f"i{i}", "reason": f"reason {min(i, 11)}"}
         for i in range(14)
     ] + [{**C, "stage": "intake", "item": "x", "reason": "damaged"}]
-    intake, reads = s.summarise_quarantine(table("quarantine", rows))
+    intake, reads = summarise_quarantine(table("quarantine", rows))
     assert (intake["stage"], intake["n"], intake["reasons"][0]["sites"], intake["others"]) == (
         "intake",
         1,
@@ -210,7 +248,7 @@ def test_each_refused_item_is_named_by_its_place_with_the_reason_in_chinese():
         }
         for item in where
     ]
-    (found,) = s.summarise_quarantine(table("quarantine", rows))[0]["reasons"]
+    (found,) = summarise_quarantine(table("quarantine", rows))[0]["reasons"]
     assert sorted(found["items"]) == sorted(f"{A['site']} {item}" for item in where)
     assert (found["more"], found["reason_zh"]) == (0, "不是 0–120 的年龄；该单元格未采用")
 
@@ -219,7 +257,7 @@ def test_a_stage_that_the_pages_have_no_word_for_comes_last():
     rows = [
         {**A, "stage": stage, "item": "x", "reason": "y"} for stage in ("something_new", "reads")
     ]
-    assert [row["stage"] for row in s.summarise_quarantine(table("quarantine", rows))] == [
+    assert [row["stage"] for row in summarise_quarantine(table("quarantine", rows))] == [
         "reads",
         "something_new",
     ]
@@ -234,7 +272,7 @@ def test_agreement_gives_the_cohort_first_then_visits_then_sites():
         {**shared, "scope": "cohort", "site": "*", "visit": "*", "measurement": "mask"},
         {**shared, **A, "scope": "lesion", "visit": "T0", "lesion": "L1", "measurement": "mask"},
     ]
-    found = s.summarise_agreement(table("reader_agreement", rows))
+    found = summarise_agreement(table("reader_agreement", rows))
     assert [(title, [r["measurement"] for r in part]) for title, part in found] == [
         ("All sites", ["mask"]),
         ("All sites, T1", ["mask"]),
@@ -261,7 +299,7 @@ def test_pairs_are_of_locked_reads_first_reader_by_name():
             "reader_b": "R2",
         }
     ]
-    assert s.pair_reads(table("reads", reads), table("arbitrations", settled)).rows() == [
+    assert pair_reads(table("reads", reads), table("arbitrations", settled)).rows() == [
         (10.0, 12.0, False),
         (7.0, 7.5, True),
     ]
@@ -280,10 +318,10 @@ def test_arbitration_by_site_and_by_trigger():
             }
         ],
     )
-    assert s.summarise_arbitrations(found) == [
+    assert summarise_arbitrations(found) == [
         {"site": "NORTH", "read_twice": 1, "open": 1, "settled": 0}
     ]
-    assert s.count_triggers(found["arbitrations"]) == [
+    assert count_triggers(found["arbitrations"]) == [
         {"trigger": "dice", "cases": 1},
         {"trigger": "target_sum", "cases": 1},
     ]
@@ -312,13 +350,11 @@ def rule(verdict, kind="cohort", name="icc_resolved"):
     ],
 )
 def test_only_cohort_rules_close_the_gate(rules, state):
-    assert s.summarise_gate(table("quality_verdicts", rules), "d").state == state
+    assert summarise_gate(table("quality_verdicts", rules), "d").state == state
 
 
 def test_verdicts_on_another_protocol_leave_the_gate_shut():
-    assert (
-        s.summarise_gate(table("quality_verdicts", [rule("pass")]), "e").state == "other_protocol"
-    )
+    assert summarise_gate(table("quality_verdicts", [rule("pass")]), "e").state == "other_protocol"
 
 
 def test_a_patient_without_an_outcome_stays_in_the_denominator():
@@ -330,7 +366,7 @@ def test_a_patient_without_an_outcome_stays_in_the_denominator():
         ],
     )
     rates = {
-        r["name"]: (r["x"], r["n"]) for r in s.summarise_response(found, s.choose_population(found))
+        r["name"]: (r["x"], r["n"]) for r in summarise_response(found, choose_population(found))
     }
     assert rates == {
         "ORR": (1, 3),
@@ -347,9 +383,9 @@ def test_intervals_are_exact():
             {**A, "patient": f"NORTH-{i}", "bor": "PR" if i < 7 else "SD"} for i in range(20)
         ],
     )
-    population = s.choose_population(found)
+    population = choose_population(found)
     assert population.title.startswith("all patients")
-    rate = s.summarise_response(found, population)[0]
+    rate = summarise_response(found, population)[0]
     assert (round(rate["low"], 4), round(rate["high"], 4)) == (0.1539, 0.5922)
 
 
@@ -389,11 +425,11 @@ def test_the_landmark_splits_by_what_was_known_at_t2():
             {**C, "pfs_days": 50, "pfs_event": True},
         ],
     )
-    everyone, landmark = s.list_survival(found, s.choose_population(found))
+    everyone, landmark = list_survival(found, choose_population(found))
     assert everyone == {"All": ([300, 200, 50], [True, False, True])}
     assert landmark == {"CR or PR as of T2": ([202], [True]), "Neither, as of T2": ([102], [False])}
     assert [
-        (r["name"], r["n"], r["events"], r["median"]) for r in s.summarise_survival(landmark)
+        (r["name"], r["n"], r["events"], r["median"]) for r in summarise_survival(landmark)
     ] == [("CR or PR as of T2", 1, 1, 202.0), ("Neither, as of T2", 1, 0, None)]
 
 
@@ -416,9 +452,9 @@ def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counte
             for who, value in ((A, 2.0), (B, 1.0), (C, None))
         ],
     )
-    rows = s.list_patient_dhi(found, s.choose_population(found))
-    assert s.group_dhi(rows) == {"T0 → T1": {"responders": [2.0], "non-responders": [1.0]}}
-    row = s.summarise_dhi(rows)[0]
+    rows = list_patient_dhi(found, choose_population(found))
+    assert group_dhi(rows) == {"T0 → T1": {"responders": [2.0], "non-responders": [1.0]}}
+    row = summarise_dhi(rows)[0]
     assert (
         row["pair"],
         row["missing"],
@@ -450,7 +486,7 @@ def test_the_last_run_of_a_model_stands_for_it():
         {**run, "model": "size", "mlflow_run_id": "new", "auc": 0.7},
         {**run, "model": "clinical", "mlflow_run_id": "c", "auc": 0.8},
     ]
-    assert [r["mlflow_run_id"] for r in s.latest_runs(table("model_runs", runs))] == ["c", "new"]
+    assert [r["mlflow_run_id"] for r in latest_runs(table("model_runs", runs))] == ["c", "new"]
 
 
 def test_dynamic_readings_are_counted_by_visit_and_state():
@@ -464,7 +500,7 @@ def test_dynamic_readings_are_counted_by_visit_and_state():
         "question": "response",
         "in_population": False,
     }
-    found = s.summarise_dynamic(
+    found = summarise_dynamic(
         table("dynamic_irecist", [{**A, **row, "withheld": True}, {**B, **row, "withheld": False}])
     )
     assert found == [
@@ -483,16 +519,16 @@ def test_dynamic_readings_are_counted_by_visit_and_state():
 @pytest.mark.parametrize(
     "summarise",
     [
-        s.summarise_simulation,
-        s.summarise_enrolment,
-        s.summarise_arbitrations,
-        lambda t: s.summarise_response(t, s.choose_population(t)),
-        lambda t: s.summarise_dhi(s.list_patient_dhi(t, s.choose_population(t))),
-        lambda t: s.latest_runs(t["model_runs"]),
-        lambda t: s.count_dhi_reasons(t["dhi"]),
-        lambda t: s.count_pfs_reasons(t, s.choose_population(t)),
-        lambda t: s.summarise_quarantine(t["quarantine"]),
-        lambda t: s.count_triggers(t["arbitrations"]),
+        summarise_simulation,
+        summarise_enrolment,
+        summarise_arbitrations,
+        lambda t: summarise_response(t, choose_population(t)),
+        lambda t: summarise_dhi(list_patient_dhi(t, choose_population(t))),
+        lambda t: latest_runs(t["model_runs"]),
+        lambda t: count_dhi_reasons(t["dhi"]),
+        lambda t: count_pfs_reasons(t, choose_population(t)),
+        lambda t: summarise_quarantine(t["quarantine"]),
+        lambda t: count_triggers(t["arbitrations"]),
     ],
 )
 def test_empty_tables_give_no_rows(summarise):
@@ -507,16 +543,16 @@ def test_relabelling_patients_changes_no_count():
         for name, frame in whole().items()
     }
     for summarise in (
-        s.summarise_enrolment,
-        s.summarise_arbitrations,
-        lambda t: s.summarise_flow(t["eligibility"]),
-        lambda t: s.summarise_response(t, s.choose_population(t)),
+        summarise_enrolment,
+        summarise_arbitrations,
+        lambda t: summarise_flow(t["eligibility"]),
+        lambda t: summarise_response(t, choose_population(t)),
     ):
         assert summarise(renamed) == summarise(whole())
 
 
 def test_a_table_left_out_is_as_an_empty_one():
-    assert s.summarise_enrolment(s.completed(without("outcomes"))) == s.summarise_enrolment(
+    assert summarise_enrolment(completed(without("outcomes"))) == summarise_enrolment(
         {**whole(), "outcomes": bare()["outcomes"]}
     )
 
@@ -541,15 +577,15 @@ def test_a_curve_is_of_the_newest_version_alone() -> None:
     runs = [
         {"task": "T1", "model": "size", "model_version": "2", "auc_lower": None, "auc_upper": None}
     ]
-    curves, _ = s.list_curves(table("predictions", said), runs, "T1")
+    curves, _ = list_curves(table("predictions", said), runs, "T1")
     assert sorted(curves["size"][1]) == [0.4, 0.6]
 
 
 def test_a_group_without_a_time_has_no_curve_and_no_pair_has_no_limits():
-    curves = s.survival_curves({"some": ([5, 9], [False, True]), "none": ([], [])})
+    curves = survival_curves({"some": ([5, 9], [False, True]), "none": ([], [])})
     assert [(name, curve.median) for name, curve in curves.items()] == [("some", 9.0)]
-    pairs = s.pair_reads(bare()["reads"], bare()["arbitrations"])
-    assert s.limits_of_pairs(pairs) is None
+    pairs = pair_reads(bare()["reads"], bare()["arbitrations"])
+    assert limits_of_pairs(pairs) is None
 
 
 def test_a_roc_curve_has_the_bounds_of_its_run():
@@ -566,7 +602,7 @@ def test_a_roc_curve_has_the_bounds_of_its_run():
     ]
     run = {"task": "T1", "model": "size", "model_version": "1"}
     bounds = {"auc_lower": 0.4, "auc_upper": 1.0}
-    curve = s.roc_curves(table("predictions", rows), [{**run, **bounds}], "T1")["size"]
+    curve = roc_curves(table("predictions", rows), [{**run, **bounds}], "T1")["size"]
     assert (curve.auc.value, curve.auc.lower, curve.auc.upper) == (1.0, 0.4, 1.0)
     corners = [(p.false_positive_rate, p.true_positive_rate) for p in curve.points]
     assert corners == [(0.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, 1.0)]

@@ -7,7 +7,8 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from dagster_project.reports import figures, writing
+from dagster_project.reports import writing
+from dagster_project.reports.figures import canvas
 from dagster_project.reports.patient_reports import LesionPicture
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, whole
@@ -29,7 +30,7 @@ def few(*patients):
 @pytest.fixture(autouse=True)
 def unpainted(monkeypatch):
     """The figures have tests of their own."""
-    monkeypatch.setattr(figures, "drawn", lambda *_, **__: b"\x89PNG")
+    monkeypatch.setattr(canvas, "drawn", lambda *_, **__: b"\x89PNG")
 
 
 def write(folder, tables, **more):

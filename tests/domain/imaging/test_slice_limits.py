@@ -16,7 +16,7 @@ from dagster_project.domain.cohort.eligibility import judge_slices
 from dagster_project.domain.imaging import slice_limits
 from dagster_project.domain.imaging.slice_limits import has_fault, mark_slices
 from dagster_project.domain.response import recist
-from dagster_project.reports.summaries import SCAN_FLAGS, summarise_scans
+from dagster_project.reports.summaries.quality import SCAN_FLAGS, summarise_scans
 from dagster_project.reports.wording import criterion_words
 from dagster_project.study import PROTOCOL, Study, load_study
 

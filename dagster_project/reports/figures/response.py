@@ -1,26 +1,87 @@
-"""Figures of single patients' courses over time: spider plot and swimmer plot.
-
-Each gives the same bytes for the same values.
-"""
+"""Figures of response: waterfall, spider and swimmer plot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dagster_project.reports import figures
-from dagster_project.reports.figures import (
-    PROGRESSION_LINE_PERCENT,
-    RESPONSE_LINE_PERCENT,
-    NothingToDraw,
-    signed,
-)
+import numpy as np
+
+from dagster_project.reports.figures import canvas
+from dagster_project.reports.figures.canvas import NothingToDraw, signed
 from dagster_project.reports.palette import LIGHT, Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+RESPONSE_LINE_PERCENT, PROGRESSION_LINE_PERCENT = -30.0, 20.0
+"""The two customary lines of a waterfall plot.
+
+Progression itself is judged against the nadir, not against baseline.
+"""
+
+
+def waterfall_figure(
+    changes: Sequence[float], responses: Sequence[str], *, theme: Theme = LIGHT
+) -> bytes:
+    """Waterfall plot: best change of the sum of diameters, one bar per patient, worst first.
+
+    Bars are coloured by best overall response.
+    """
+    if not len(changes):
+        raise NothingToDraw(
+            "waterfall_figure", "at least one patient with a sum at baseline and later"
+        )
+    order = np.argsort(-np.asarray(changes, float), kind="stable")
+    heights, kinds = np.asarray(changes, float)[order], np.asarray(responses, object)[order]
+    colours = {"CR": theme.series[2], "PR": theme.yes, "SD": theme.other, "PD": theme.no}
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for kind in [k for k in (*colours, *sorted(set(kinds) - set(colours))) if k in set(kinds)]:
+            chosen = kinds == kind
+            axes.bar(
+                np.flatnonzero(chosen),
+                heights[chosen],
+                width=0.82,
+                label=f"{kind} ({chosen.sum()})",
+                **_bar(colours.get(kind), theme),
+            )
+        for level in (RESPONSE_LINE_PERCENT, PROGRESSION_LINE_PERCENT):
+            axes.axhline(level, color=theme.ink, linewidth=1, linestyle=(0, (5, 3)))
+            axes.annotate(
+                f"{signed(level, 0)} %",
+                (1.005, level),
+                xycoords=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=8,
+                color=theme.soft,
+            )
+        axes.axhline(0, color=theme.soft, linewidth=0.8)
+        axes.set(
+            ylabel="Best change of the sum (%)",
+            xlim=(-0.8, len(heights) - 0.2),
+            ylim=(min(-105.0, heights.min() - 5), max(45.0, heights.max() * 1.08)),
+        )
+        axes.set_xticks([])
+        axes.set_xlabel(f"Patients (n = {len(heights)})")
+        axes.legend(
+            loc="upper left", ncols=6, bbox_to_anchor=(0, 1.13), borderaxespad=0, handlelength=1.2
+        )
+
+    return canvas.drawn(paint, theme, height=3.4)
+
+
+def _bar(colour: str | None, theme: Theme) -> dict[str, Any]:
+    return (
+        {"color": colour, "linewidth": 0}
+        if colour
+        else {"facecolor": "none", "edgecolor": theme.soft, "linewidth": 1}
+    )
+
 
 MARKS: Mapping[str, str] = {
     "CR": "D",
@@ -32,8 +93,10 @@ MARKS: Mapping[str, str] = {
 }
 """Marker of a response, so that it can be recognised without colour."""
 
+
 SWIMMERS_SHOWN = 60
 """Lanes of a swimmer plot; more would not be legible, and the figure says how many are left out."""
+
 
 STEEPEST_PERCENT = 150.0
 """Growth in percent above which a course is drawn at the edge of the spider plot.
@@ -112,7 +175,7 @@ def spider_figure(courses: Sequence[Course], *, theme: Theme = LIGHT) -> bytes:
             loc="upper left", ncols=6, bbox_to_anchor=(0, 1.11), borderaxespad=0, handlelength=1.2
         )
 
-    return figures.drawn(paint, theme, height=3.7)
+    return canvas.drawn(paint, theme, height=3.7)
 
 
 def _name(kind: str) -> str:
@@ -157,7 +220,7 @@ def swimmer_figure(courses: Sequence[Course], *, theme: Theme = LIGHT) -> bytes:
             _paint_lane(axes, row, course, colour, theme)
         _finish_swimmer(axes, shown, len(timed), theme)
 
-    return figures.drawn(paint, theme, height=min(9.0, 1.5 + 0.17 * len(shown)))
+    return canvas.drawn(paint, theme, height=min(9.0, 1.5 + 0.17 * len(shown)))
 
 
 def _paint_lane(
