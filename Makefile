@@ -35,6 +35,7 @@ lint: setup     ## linters, types, import contract, generated text
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/bars
 	$(BIN)/python -m dagster_project.lake.dictionary --check
 	$(BIN)/python -m tests.clinical_rules --check
 	@test ! -d ../shared/data/ibsi || $(BIN)/python -m dagster_project.radiomics.ibsi ../shared/data --check

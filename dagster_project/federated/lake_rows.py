@@ -321,7 +321,7 @@ class _Source:
 
     def _measured(self, columns: list[str], visits: list[str]) -> dict[str, pl.DataFrame | None]:
         """Features and their changes, of the columns alone."""
-        named = [m for name in columns if (m := FEATURE.fullmatch(name))]
+        named = list(filter(None, map(FEATURE.fullmatch, columns)))
         features = sorted({m["feature"] for m in named})
         level = any(not m["later"] for m in named)
         with read_lake(self.lakehouse.home, as_of=self.snapshot) as frozen:

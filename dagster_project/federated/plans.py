@@ -560,7 +560,8 @@ def parse_plan(sections: Mapping[str, Any]) -> Plan:
             [f"须且只能包含 [plan] 与以下之一：{known}；另可有 [{ROWS}]"],
         )
     types: dict[str, type[Section]] = {"plan": PlanSection, kinds[0]: KINDS[kinds[0]]}
-    types |= {ROWS: RowsSection} if ROWS in sections else {}
+    if ROWS in sections:
+        types[ROWS] = RowsSection
     faults = [f for name, kind in types.items() for f in _faults(name, kind, sections[name])]
     if faults:
         raise PlanUnusable([f.en for f in faults], [f.zh for f in faults])
