@@ -200,7 +200,7 @@ def fill(lakehouse, tables, features):
             RADIOMIC_FEATURES.name,
             measured.with_columns(value=pl.Series(random.lognormal(size=measured.height))),
         )
-        rows += lakehouse.lake.exchange(
+        rows += lakehouse.lake.replace_by_fingerprint(
             RADIOMIC_FEATURES.name, site=site, removed=[], added=added
         ).inserted
     return rows
@@ -452,7 +452,7 @@ def print_withdrawal(lakehouse, patients):
     steps = {
         "what the data are known by": lambda: withdrawal.find_traces(lakehouse, patient),
         "rows of every table": lambda: lakehouse.lake.remove_patient(patient),
-        "snapshots and files": lakehouse.lake.expunge,
+        "snapshots and files": lakehouse.lake.purge_history,
         "the lake audited and published from nothing": lambda: (
             withdraw_publications(home.published),
             publish_home(lakehouse.lake, home, lakehouse.study),

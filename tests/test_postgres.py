@@ -215,7 +215,7 @@ def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(
         assert LEAVES in str(dict(lake.catalogue_texts()))
         assert search_home(home, [LEAVES], lake=lake)
         lake.remove_patient(LEAVES)
-        lake.expunge()
+        lake.purge_history()
         assert search_home(home, [LEAVES], lake=lake) == []
         subprocess.run(
             [program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True

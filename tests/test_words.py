@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.lake.store import Lake
 from dagster_project.lake.tables import TABLES
 from tests.conftest import REPOSITORY
 
@@ -40,6 +41,7 @@ COINED = {
     "comparisons_seen": "load_comparisons_as_of",
     "count_words": "count_bins",
     "divided_by": "scale_dhi",
+    "expunge": "purge_history",
     "fit_word_codebook": "fit_histogram_codebook",
     "gains": "compare_with_references",
     "hold_out_pairs": "intervals_of_fold",
@@ -53,6 +55,7 @@ COINED = {
     "measure_words": "measure_histograms",
     "own_limits": "fit_dhi_limits",
     "place_words": "place_histograms",
+    "scrub": "redact_stores",
     "stack_words": "stack_histograms",
     "strangeness": "ood_score",
     "tables_seen": "load_tables_as_of",
@@ -82,6 +85,21 @@ def test_a_coined_name_would_be_found(tmp_path: Path) -> None:
     file = tmp_path / "answer_once.py"
     file.write_text("class Done:\n    def kept(self): ...\n", encoding="utf-8")
     assert set(defined(file)) & set(COINED) == {"answer_once", "Done", "kept"}
+
+
+OF_THE_LAKE = {
+    "differing": "changed_patients",
+    "exchange": "replace_by_fingerprint",
+    "frozen": "read_snapshot",
+    "holds": "has_snapshots",
+    "touched": "tables_written",
+}
+"""Former names of the store's methods, words of plain English that others may use."""
+
+
+def test_the_methods_of_the_lake_have_names_that_need_no_explanation() -> None:
+    assert {old: new for old, new in OF_THE_LAKE.items() if hasattr(Lake, old)} == {}
+    assert [new for new in OF_THE_LAKE.values() if not hasattr(Lake, new)] == []
 
 
 # -- columns ---------------------------------------------------------------------------------------

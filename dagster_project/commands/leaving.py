@@ -155,9 +155,9 @@ def complete(home: Home, leaving: Leaving) -> list[str]:
     withdrawal.mark_learnt(lakehouse, leaving.runs)
     if home.sites():
         run_flow(home, [], leave_out=LEFT_TO_THE_NEXT_RUN)
-    withdrawal.expunge(lakehouse)
+    withdrawal.purge_history(lakehouse)
     if leaving.traces:
-        withdrawal.scrub(home, leaving.traces, leaving.mark)
+        withdrawal.redact_stores(home, leaving.traces, leaving.mark)
     left = _search(home, leaving)
     leaving_file(home).unlink()
     return left

@@ -134,7 +134,7 @@ def measure_new_controls(lakehouse: Lakehouse, site: str, say: Say) -> StepResul
     added = [o.result for o in done if o.result is not None]
     refused = [_refused(o.task, o.reason) for o in done if o.reason]
     removed = sorted(present - wanted.keys())
-    write = lakehouse.lake.exchange(
+    write = lakehouse.lake.replace_by_fingerprint(
         CONTROL_FEATURES.name,
         site=site,
         removed=removed,

@@ -63,7 +63,7 @@ def derive_changed(lakehouse: Lakehouse, say: Say) -> StepResult:
     inserted = deleted = 0
     for site, patients in _batches(changed):
         removed = [stored[p] for p in patients if p in stored]
-        write = lakehouse.lake.exchange(
+        write = lakehouse.lake.replace_by_fingerprint(
             DELTA_FEATURES.name,
             site=site,
             removed=removed,

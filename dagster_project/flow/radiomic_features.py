@@ -117,7 +117,9 @@ def _exchange_features(
     added = pl.concat(
         [empty(RADIOMIC_FEATURES), *(o.result for o in outcomes if o.result is not None)]
     )
-    return lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=removed, added=added)
+    return lakehouse.lake.replace_by_fingerprint(
+        RADIOMIC_FEATURES.name, site=site, removed=removed, added=added
+    )
 
 
 def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:

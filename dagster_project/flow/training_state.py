@@ -74,9 +74,11 @@ class TrainingState:
             ).height
             > 0
         )
-        if not (same and trained and lakehouse.lake.holds(self.snapshot, snapshot)):
+        if not (same and trained and lakehouse.lake.has_snapshots(self.snapshot, snapshot)):
             return False
-        return not lakehouse.lake.touched(since=self.snapshot, until=snapshot).intersection(INPUTS)
+        return not lakehouse.lake.tables_written(since=self.snapshot, until=snapshot).intersection(
+            INPUTS
+        )
 
 
 def load_training_state(lakehouse: Lakehouse, task: str) -> TrainingState | None:

@@ -205,7 +205,7 @@ def mark_learnt(lakehouse: Lakehouse, runs: Sequence[str]) -> None:
     save_predictions(lakehouse, load_predictions(lakehouse).with_aliases(rows))
 
 
-def expunge(lakehouse: Lakehouse) -> None:
+def purge_history(lakehouse: Lakehouse) -> None:
     """After the tables were derived without the patient: nothing older stays.
 
     1. Snapshots before this one expire; files that held the rows are rewritten and deleted; the
@@ -214,7 +214,7 @@ def expunge(lakehouse: Lakehouse) -> None:
     """
     home = lakehouse.home
     bring_up_to_date(lakehouse.lake, lakehouse.study)
-    lakehouse.lake.expunge()
+    lakehouse.lake.purge_history()
     remove_backups(home)
     withdraw_publications(home.published)
     publish_home(lakehouse.lake, home, lakehouse.study)
@@ -272,7 +272,7 @@ def _remove_rests(home: Home, left: Container[str]) -> None:
             log.unlink()
 
 
-def scrub(home: Home, traces: Iterable[str], mark: str) -> None:
+def redact_stores(home: Home, traces: Iterable[str], mark: str) -> None:
     """Put the mark in place of what is left in Dagster's own stores.
 
     The last materialisation of an asset is stored beside the events.
@@ -284,11 +284,11 @@ def scrub(home: Home, traces: Iterable[str], mark: str) -> None:
             for (table,) in connection.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table'"
             ).fetchall():
-                _scrub_table(connection, table, wanted, mark)
+                _redact_table(connection, table, wanted, mark)
     _compact(stores)
 
 
-def _scrub_table(
+def _redact_table(
     connection: sqlite3.Connection, table: str, wanted: re.Pattern[bytes], mark: str
 ) -> None:
     columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")').fetchall()]

@@ -134,7 +134,7 @@ def _write_newest(
     Returns the snapshot, whether it was not published before, and whether it was written from
     nothing.
     """
-    with lake.frozen(READING_MEMORY) as snapshot:
+    with lake.read_snapshot(READING_MEMORY) as snapshot:
         database, parquet = _places(folder, snapshot)
         there = database.is_file() and parquet.is_dir()
         fresh = not (there and build_on and terms.hold_for(parquet))
@@ -249,10 +249,10 @@ def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | 
     if (
         manifest.layout != _layout()
         or manifest.without
-        or not lake.holds(manifest.snapshot, snapshot)
+        or not lake.has_snapshots(manifest.snapshot, snapshot)
     ):
         return None
-    differing = lake.differing(since=manifest.snapshot, until=snapshot)
+    differing = lake.changed_patients(since=manifest.snapshot, until=snapshot)
     return Former(
         parquet,
         database,

@@ -264,7 +264,7 @@ def published_order(table: Table) -> str:
     return ", ".join(f'"{n}"' for n in dict.fromkeys((*first, *table.key)))
 
 
-TOUCHED = (
+TABLES_WRITTEN = (
     "\nSELECT table_name FROM ducklake_table_info('lake') WHERE table_id::VARCHAR IN (\n"
     "    SELECT unnest(flatten(list_transform(list_filter(map_entries(changes),\n"
     "        lambda e: e.key <> 'tables_altered'), lambda e: e.value))) FROM lake.snapshots() "
@@ -360,7 +360,7 @@ def commit_message(author: str, message: str) -> str:
     return f"CALL lake.set_commit_message({literal(author)}, {literal(message)})"
 
 
-def differing(table: Table, *, since: int, until: int) -> str:
+def changed_patients(table: Table, *, since: int, until: int) -> str:
     """Site and patient of the rows inserted, deleted or changed after `since`, up to `until`.
 
     Both are snapshots. Of a table that names no patient: whether there was any such row.
@@ -552,7 +552,7 @@ def tidy() -> list[str]:
     ]
 
 
-def expunge() -> list[str]:
+def purge_history() -> list[str]:
     """Statements that leave the newest snapshot alone, and of it only rows that are there."""
     rewrite = [
         f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"

@@ -302,7 +302,9 @@ class Lake:
         inserted, deleted = self._transaction(f"write {table}", work)
         return Write(rows.height, inserted, deleted, self.snapshot())
 
-    def exchange(self, table: str, *, site: str, removed: list[str], added: pl.DataFrame) -> Write:
+    def replace_by_fingerprint(
+        self, table: str, *, site: str, removed: list[str], added: pl.DataFrame
+    ) -> Write:
         """Take out a site's rows with these fingerprints and put in others, in one transaction."""
         declared = BY_NAME[table]
         rows = _unique(conform(added, declared), declared)
@@ -341,25 +343,28 @@ class Lake:
         """The newest snapshot."""
         return int(self._rows("SELECT id FROM lake.current_snapshot()")[0][0])
 
-    def differing(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
+    def changed_patients(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
         """By table, the sites and patients with a row that differs, or may, between two snapshots.
 
         `('', '')` where the table names no patient.
         """
-        touched = self.touched(since=since, until=until)
+        touched = self.tables_written(since=since, until=until)
         return {
-            t.name: set(self._rows(sql.differing(t, since=since, until=until)))
+            t.name: set(self._rows(sql.changed_patients(t, since=since, until=until)))
             for t in TABLES
             if t.name in touched
         }
 
-    def touched(self, *, since: int, until: int) -> set[str]:
+    def tables_written(self, *, since: int, until: int) -> set[str]:
         """Tables that a snapshot after `since` wrote, up to `until`."""
         return {
-            name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()
+            name
+            for (name,) in self.query(
+                sql.TABLES_WRITTEN, {"since": since, "until": until}
+            ).fetchall()
         }
 
-    def holds(self, since: int, until: int) -> bool:
+    def has_snapshots(self, since: int, until: int) -> bool:
         """Whether every snapshot of a range is still there."""
         held = self._rows(
             "SELECT count(*) FROM lake.snapshots() WHERE snapshot_id BETWEEN ? AND ?",
@@ -383,7 +388,7 @@ class Lake:
                 self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def frozen(self, memory: str) -> Iterator[int]:
+    def read_snapshot(self, memory: str) -> Iterator[int]:
         """The newest snapshot, which every statement within sees.
 
         The statements may use this much memory; what does not fit goes to the disk.
@@ -459,7 +464,7 @@ class Lake:
             self._retried("tidy", partial(_execute_all, statements=[statement]))
         return len(going)
 
-    def expunge(self) -> None:
+    def purge_history(self) -> None:
         """Expire every snapshot but the newest, and delete what they alone held.
 
         Rows that were deleted thus leave the disk too.
@@ -473,8 +478,8 @@ class Lake:
         4. PostgreSQL writes its tables anew, since deleted rows stay in its files; a SQLite file is
            compacted by its owner.
         """
-        for statement in sql.expunge():
-            self._retried("expunge", partial(_execute_all, statements=[statement]))
+        for statement in sql.purge_history():
+            self._retried("purge the history", partial(_execute_all, statements=[statement]))
         if self._catalog.startswith("postgres:"):
             self._vacuum_postgres()
 

@@ -25,7 +25,7 @@ def features(site: Site, patient: str, visit: str, value: float, digest: str) ->
         "region": "tumor",
         "feature": "f",
     }
-    site.lakehouse.lake.exchange(
+    site.lakehouse.lake.replace_by_fingerprint(
         "radiomic_features",
         site=site.name,
         removed=[],

@@ -133,7 +133,7 @@ def test_no_commit_leaves_a_lesion_twice_or_loses_one_that_stays(
     The table is looked at after every single commit, as a killed run would leave it.
     """
     lake, before = site.lakehouse.lake, {"L1": "old1", "L2": "old2", "L3": "same", "L4": "old4"}
-    lake.exchange(
+    lake.replace_by_fingerprint(
         "radiomic_features",
         site=site.name,
         removed=[],
@@ -150,7 +150,7 @@ def test_no_commit_leaves_a_lesion_twice_or_loses_one_that_stays(
         return features(task)
 
     seen: list[list[str]] = []
-    exchange = type(lake).exchange
+    exchange = type(lake).replace_by_fingerprint
 
     def watched(self: Lake, name: str, **how: Any) -> Write:
         written = exchange(self, name, **how)
@@ -160,7 +160,7 @@ def test_no_commit_leaves_a_lesion_twice_or_loses_one_that_stays(
     monkeypatch.setattr(flow, "_feature_tasks", lambda *_: wanted)
     monkeypatch.setattr(flow, "extract_features", extract)
     monkeypatch.setattr(flow, "COMMIT_TASKS", 1)
-    monkeypatch.setattr(Lake, "exchange", watched)
+    monkeypatch.setattr(Lake, "replace_by_fingerprint", watched)
     counts = flow.extract_new_features(site.lakehouse, site.name, silent).counts
     assert counts == {"computed": 2, "reused": 1, "removed": 3, "refused": 1}
     assert len(seen) >= 3

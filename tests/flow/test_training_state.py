@@ -103,7 +103,7 @@ def test_5_expired_snapshots_cannot_tell_so_the_task_is_looked_at(
     lakehouse: Any, before: TrainingState
 ) -> None:
     lakehouse.lake.replace("quarantine", table("quarantine", {}))
-    lakehouse.lake.expunge()
+    lakehouse.lake.purge_history()
     assert not holds(before, lakehouse)
 
 

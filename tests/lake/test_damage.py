@@ -97,7 +97,7 @@ def test_a_lake_that_was_mended_is_published_and_its_history_can_expire(
             "p2",
             "p4",
         ]
-        lake.expunge()
+        lake.purge_history()
         assert lake.read("treatments")["patient"].to_list() == ["p1", "p2", "p4"]
 
 

@@ -174,9 +174,9 @@ def test_a_second_migration_writes_no_snapshot(upgraded: Home) -> None:
 def test_a_name_that_changed_is_no_row_that_differs(upgraded: Home) -> None:
     """Or a model would be trained anew, and every file published anew."""
     with open_lake(upgraded) as lake:
-        touched = lake.touched(since=LAST, until=lake.snapshot())
+        touched = lake.tables_written(since=LAST, until=lake.snapshot())
         assert touched == {"schema_version", *DROPPED}
-        assert set(lake.differing(since=LAST, until=lake.snapshot())) <= set(DROPPED)
+        assert set(lake.changed_patients(since=LAST, until=lake.snapshot())) <= set(DROPPED)
 
 
 def test_a_new_lake_records_every_version_and_executes_none(tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ def test_columns_are_added_dropped_and_relaxed_and_rows_enter_by_name(
             == [(True, False, "it's intravenous", None)] * 2
         )
         third = now.head(1).with_columns(patient=pl.lit("p3"), cycle=pl.lit(None, pl.Int32))
-        lake.exchange("treatments", site="AA", removed=[], added=third)
+        lake.replace_by_fingerprint("treatments", site="AA", removed=[], added=third)
         assert lake.read("treatments")["given_in_full"].to_list() == [False] * 3
         assert lake.read("treatments")["simulated"].to_list() == [True] * 3
         refused = dict(site="AA", stage="s", item="i", reason="r", simulated=True, seen=False)
@@ -484,7 +484,7 @@ def test_a_table_is_made_of_another_and_one_goes(
         assert "treatments" not in lake.shape()
         assert lake.query(f"FROM treatments AT (VERSION => {snapshot})").fetchall() != []
         lake.tidy(days=1, kept=[])
-        lake.expunge()
+        lake.purge_history()
         assert lake.read("drugs").height == 1
 
 

@@ -70,7 +70,9 @@ def _measured(
         for p in patients
         for name in features
     ]
-    lake.exchange("radiomic_features", site=site, removed=[], added=pl.DataFrame(rows))
+    lake.replace_by_fingerprint(
+        "radiomic_features", site=site, removed=[], added=pl.DataFrame(rows)
+    )
 
 
 def _everything(database: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -338,7 +340,7 @@ def test_after_a_withdrawal_no_link_to_an_older_file_is_left(home: Home, cohort)
     linked = publish(lake, home.published).parquet / "radiomic_features.parquet" / "AA.parquet"
     assert linked.stat().st_nlink == 2
     lake.remove_patient("AA-00000003")
-    lake.expunge()
+    lake.purge_history()
     withdraw_publications(home.published)
     assert [p for p in home.published.rglob("*") if p.is_file()] == []
     after = publish(lake, home.published)
@@ -368,7 +370,7 @@ def test_what_cannot_be_trusted_is_written_from_nothing(
         monkeypatch.setattr("dagster_project.lake.publish.WIDE_KEY", ("site",))
     _measured(lake, "AA", "AA-00000003", scan="S2")
     if case == "expired":
-        lake.expunge()
+        lake.purge_history()
     after = publish(lake, home.published)
     monkeypatch.undo()
     assert after.from_nothing == (case != "parquet")
@@ -429,7 +431,7 @@ def test_what_the_readme_shows_in_r_finds_the_rows(home: Home, cohort, readme: s
     Its packages duckdb and arrow open what the Python libraries of the same name open.
     """
     lake, _ = cohort
-    lake.exchange(
+    lake.replace_by_fingerprint(
         "radiomic_features",
         site="AA",
         removed=[],

@@ -125,13 +125,13 @@ def test_7_an_answer_during_which_someone_wrote_is_not_kept(lake: Lake, home: Ho
     assert not file.exists()
 
 
-def test_8_tidying_and_expunging_lose_no_violation(lake: Lake, home: Home) -> None:
+def test_8_tidying_and_purging_lose_no_violation(lake: Lake, home: Home) -> None:
     """A broken contract stays broken while the row is there, and holds again once it is gone."""
     lake.replace("treatments", treatments(0, 1))
     broken = [Violation("treatments", "cycle minimum 1", 1)]
     assert violations_of(lake, home, TREATMENTS) == violations_of(lake, home, TREATMENTS) == broken
     lake.tidy(days=1, kept=())
-    lake.expunge()
+    lake.purge_history()
     assert violations_of(lake, home, TREATMENTS) == broken
     lake.replace("treatments", treatments(1))
     assert violations_of(lake, home, TREATMENTS) == []

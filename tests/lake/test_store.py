@@ -112,7 +112,7 @@ def test_exchange_removes_by_fingerprint(home: Home) -> None:
             pl.concat([rows("AA", "p1", fingerprint="old"), rows("AA", "p2", fingerprint="kept")]),
             site="AA",
         )
-        write = lake.exchange(
+        write = lake.replace_by_fingerprint(
             "treatments", site="AA", removed=["old"], added=rows("AA", "p3", fingerprint="new")
         )
         assert (write.rows, write.inserted, write.deleted) == (2, 1, 1)
@@ -219,7 +219,7 @@ def test_a_snapshot_that_has_expired_is_named_with_what_to_do(home: Home) -> Non
         gone = lake.snapshot()
         lake.replace("treatments", rows("AA", "p2"))
         assert lake.read("treatments", as_of=gone).height == 1
-        lake.expunge()
+        lake.purge_history()
         with pytest.raises(
             SnapshotGone, match=f"no snapshot {gone}: it has expired .* train anew on the newest"
         ):
@@ -234,7 +234,9 @@ def test_tidying_lets_go_of_old_snapshots_that_nobody_names_and_changes_no_row(h
 
     with open_lake(home) as lake:
         made = [
-            lake.exchange("treatments", site="AA", removed=[], added=rows("AA", f"p{n}")).snapshot
+            lake.replace_by_fingerprint(
+                "treatments", site="AA", removed=[], added=rows("AA", f"p{n}")
+            ).snapshot
             for n in range(6)
         ]
         before = lake.read("treatments")
@@ -278,7 +280,7 @@ def test_rows_enter_by_name_where_the_columns_are_declared_in_another_order_than
             BY_NAME, "treatments", replace(TREATMENTS, columns=TREATMENTS.columns[::-1])
         )
         lake.replace("treatments", rows("AA", "p1"), site="AA")
-        lake.exchange("treatments", site="AA", removed=[], added=rows("AA", "p2"))
+        lake.replace_by_fingerprint("treatments", site="AA", removed=[], added=rows("AA", "p2"))
         found = lake.read("treatments").sort("patient")
     assert found.select(TREATMENTS.names).equals(rows("AA", "p1", "p2"))
 
@@ -303,7 +305,7 @@ def test_a_boolean_that_is_declared_before_simulated_is_not_taken_for_it(
             rows("AA", p).with_columns(given_in_full=pl.lit(value=False)) for p in ("p1", "p2")
         )
         lake.replace("treatments", one, site="AA")
-        lake.exchange("treatments", site="AA", removed=[], added=other)
+        lake.replace_by_fingerprint("treatments", site="AA", removed=[], added=other)
         assert lake.query(
             "SELECT DISTINCT simulated, given_in_full FROM treatments"
         ).fetchall() == [(True, False)]

@@ -1,4 +1,4 @@
-"""After `expunge`, nothing is left of removed rows, and everything of the others.
+"""After `purge_history`, nothing is left of removed rows, and everything of the others.
 
 This holds wherever the data folder is declared to be.
 """
@@ -35,10 +35,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return home
 
 
-def expunge(home: Home) -> None:
+def purge_history(home: Home) -> None:
     with open_lake(home) as lake:
         lake.remove_patient(LEAVES)
-        lake.expunge()
+        lake.purge_history()
     _compact([home.lake / "catalog.sqlite"])
 
 
@@ -53,13 +53,13 @@ def test_copies_of_the_catalogue_go_too(home: Home) -> None:
     assert str(copy.relative_to(home.root)) in search_home(home, [LEAVES])
     with open_lake(home) as lake:
         lake.remove_patient(LEAVES)
-    withdrawal.expunge(Lakehouse(root=str(home.root)))
+    withdrawal.purge_history(Lakehouse(root=str(home.root)))
     assert search_home(home, [LEAVES]) == []
 
 
 def test_rows_bounds_snapshots_and_files_go(home: Home) -> None:
     assert len(search_home(home, [LEAVES])) >= 2
-    expunge(home)
+    purge_history(home)
     assert search_home(home, [LEAVES]) == []
     assert left(home) == ["p2"]
 
@@ -75,7 +75,7 @@ def test_a_data_folder_spelt_otherwise_loses_no_live_file(
     A live file whose path is spelt in another way must not be taken for one of them.
     """
     monkeypatch.setenv("LAKEHOUSE_DATA", spell(home.lake / "data"))
-    expunge(home)
+    purge_history(home)
     assert left(home) == ["p2"]
     assert search_home(home, [LEAVES]) == []
 
@@ -84,7 +84,7 @@ def test_a_home_that_was_moved_or_linked_loses_no_live_file(home: Home, tmp_path
     shutil.move(home.root, tmp_path / "elsewhere")
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
     linked = Home(tmp_path / "linked")
-    expunge(linked)
+    purge_history(linked)
     assert left(linked) == ["p2"]
     assert search_home(Home(tmp_path / "elsewhere"), [LEAVES]) == []
 
