@@ -71,7 +71,7 @@ from dagster_project.flow.training_state import (
 from dagster_project.lake.publish import publish, published_snapshots, withdraw_publications
 from dagster_project.lake.schema import conform, polars_schema
 from dagster_project.lake.store import Write
-from dagster_project.lake.tables import BY_NAME, RADIOMIC_FEATURES
+from dagster_project.lake.tables import BY_NAME, DELTA_FEATURES, RADIOMIC_FEATURES
 from dagster_project.radiomics.extraction import feature_names
 from dagster_project.radiomics.regions import region_names
 from dagster_project.resources import Lakehouse
@@ -206,16 +206,8 @@ def fill(lakehouse, tables, features):
     return rows
 
 
-CHECKED = {
-    name: [
-        check
-        for module in (contracts, expectations)
-        for check in module.CHECKS
-        if next(iter(check.check_keys)).asset_key.to_user_string() == name
-    ]
-    for name in ("radiomic_features", "delta_features")
-}
-"""The checks of the two long tables."""
+GENERATED = (contracts.evaluate_contract, expectations.evaluate_suite)
+"""The checks that every table has."""
 
 
 def extraction(lakehouse, sites):
@@ -237,7 +229,8 @@ def later_steps(lakehouse, sites, looked_at):
     yield (
         "checks of radiomic_features, once a site",
         lambda: (
-            [check(lakehouse) for _ in sites for check in CHECKED["radiomic_features"]] and None
+            [check(RADIOMIC_FEATURES, lakehouse, site) for site in sites for check in GENERATED]
+            and None
         ),
     )
     yield (
@@ -248,7 +241,7 @@ def later_steps(lakehouse, sites, looked_at):
     yield "responses", lambda: lake.replace("responses", grade_all_evaluators(lakehouse))
     yield (
         "checks of delta_features",
-        lambda: [check(lakehouse) for check in CHECKED["delta_features"]] and None,
+        lambda: [check(DELTA_FEATURES, lakehouse) for check in GENERATED] and None,
     )
     yield "the gate, three times", lambda: [judge(lakehouse) for _ in range(3)] and None
     yield (

@@ -8,14 +8,16 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
 
 from dagster_project.lake.expectations import expectation_suite
-from dagster_project.lake.query_cache import cached_query
+from dagster_project.lake.query_cache import answer_file, cached_query
 from dagster_project.lake.tables import TABLES, Table
+from dagster_project.partitions import site_of, table_check
 from dagster_project.resources import Lakehouse
 
 SAMPLED_ROWS = 100_000
@@ -81,45 +83,60 @@ def validate(table: Table, frame: Any) -> Any:
     return batch.validate(suite, result_format="BOOLEAN_ONLY")
 
 
+def evaluate_suite(
+    table: Table, lakehouse: Lakehouse, site: str | None = None
+) -> dg.AssetCheckResult:
+    """Which expectations the rows of a table, or of one site in it, do not meet.
+
+    A site may have no rows; that the table has some is a rule of its contract.
+    """
+    asked = table if site is None else replace(table, minimum_rows=0)
+    found = cached_query(
+        lakehouse.lake,
+        answer_file(lakehouse.home, "expectations", table, site),
+        [table.name],
+        [version("great_expectations"), SAMPLED_ROWS, expectation_suite(asked)],
+        lambda: _ask(lakehouse, asked, site),
+        site=site,
+    )
+    return dg.AssetCheckResult(
+        passed=found["success"],
+        description="; ".join(found["failed"]) or "all expectations met",
+        metadata={
+            "expectations": found["expectations"],
+            "failed": len(found["failed"]),
+            "rows_seen": found["rows_seen"],
+            "rows": lakehouse.lake.count(table.name, site=site),
+        },
+    )
+
+
 def expectations_check(table: Table) -> dg.AssetChecksDefinition:
-    """The check of one table."""
+    """The check of one table, in a site's run of that site's rows."""
     description = (
         f"Great Expectations suite of {table.name}, generated from the schema.\n\n"
         f"由表结构生成的 {table.name} 质量检查（Great Expectations）。"
     )
 
-    @dg.asset_check(asset=table.name, name="expectations", description=description)
-    def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        found = cached_query(
-            lakehouse.lake,
-            lakehouse.home.answers / f"expectations-{table.name}.json",
-            [table.name],
-            [version("great_expectations"), SAMPLED_ROWS, expectation_suite(table)],
-            lambda: _ask(lakehouse, table),
-        )
-        return dg.AssetCheckResult(
-            passed=found["success"],
-            description="; ".join(found["failed"]) or "all expectations met",
-            metadata={
-                "expectations": found["expectations"],
-                "failed": len(found["failed"]),
-                "rows_seen": found["rows_seen"],
-                "rows": lakehouse.lake.count(table.name),
-            },
-        )
+    @table_check(
+        by_site=table.by_site, asset=table.name, name="expectations", description=description
+    )
+    def expectations(
+        context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
+    ) -> dg.AssetCheckResult:
+        return evaluate_suite(table, lakehouse, site_of(context))
 
     return expectations
 
 
-def _ask(lakehouse: Lakehouse, table: Table) -> dict[str, Any]:
-    frame = (
-        lakehouse.lake.query(
-            f'SELECT * FROM "{table.name}" '
-            f"USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)"
-        )
-        .pl()
-        .to_pandas()
+def _ask(lakehouse: Lakehouse, table: Table, site: str | None) -> dict[str, Any]:
+    of_site = "" if site is None else "WHERE site = $site"
+    rows = lakehouse.lake.query(
+        f'SELECT * FROM (SELECT * FROM "{table.name}" {of_site}) '
+        f"USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)",
+        {} if site is None else {"site": site},
     )
+    frame = rows.pl().to_pandas()
     result = validate(table, frame)
     failed = [
         f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip()

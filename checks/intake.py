@@ -7,12 +7,14 @@ import dagster as dg
 
 from dagster_project.flow.vault_audit import advice, audit_what_is_new, summarise
 from dagster_project.materialisation import markdown_table
+from dagster_project.partitions import site_of, table_check
 from dagster_project.resources import Lakehouse
 
 COLUMNS = ("finding", "element", "files", "first file")
 
 
-@dg.asset_check(
+@table_check(
+    by_site=True,
     asset="intake",
     blocking=True,
     description=(
@@ -30,7 +32,8 @@ def vault_audit(
     `lakehouse audit`, since reading them takes long.
     """
     home = lakehouse.home
-    sites = [context.partition_key] if context.has_partition_key else home.sites()
+    site = site_of(context)
+    sites = home.sites() if site is None else [site]
     audits = [audit_what_is_new(home, site) for site in sites]
     findings = [finding for audit in audits for finding in audit.findings]
     places = summarise(findings)

@@ -9,19 +9,21 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.lake.tables import ARBITRATIONS, READS
+from dagster_project.partitions import site_of, table_check
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(
+@table_check(
+    by_site=True,
     asset=READS.name,
     description=(
         "Every read in the lake is locked, at a time that has passed; open reads are withheld.\n\n"
         "数据湖中的阅片均已锁定，且锁定时间已到；未锁定的不公开。"
     ),
 )
-def locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+def locked(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count rows of reads that are open, or whose lock lies in the future."""
-    reads = _blinded(lakehouse)
+    reads = _blinded(lakehouse, site_of(context))
     still_open = reads.filter(
         pl.col("locked_at").is_null() | (pl.col("locked_at") > pl.lit(dt.datetime.now(dt.UTC)))
     )
@@ -33,7 +35,8 @@ def locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
+@table_check(
+    by_site=True,
     asset=READS.name,
     description=(
         "A patient's reads enter the lake only after as many readers as the protocol requires "
@@ -41,10 +44,13 @@ def locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         "锁定的阅片者达到方案要求的人数之前，该患者的阅片不进入数据湖。"
     ),
 )
-def both_locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+def both_locked(
+    context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
+) -> dg.AssetCheckResult:
     """Count patients whose reads could be seen by a reader who has not read them yet."""
     needed = lakehouse.study.section("reads")["blinded_readers"]
-    readers = _blinded(lakehouse).group_by("site", "patient").agg(pl.col("reader").n_unique())
+    rows = _blinded(lakehouse, site_of(context))
+    readers = rows.group_by("site", "patient").agg(pl.col("reader").n_unique())
     early = readers.filter(pl.col("reader") < needed)
     return dg.AssetCheckResult(
         passed=early.height == 0,
@@ -56,9 +62,9 @@ def both_locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     )
 
 
-def _blinded(lakehouse: Lakehouse) -> pl.DataFrame:
+def _blinded(lakehouse: Lakehouse, site: str | None = None) -> pl.DataFrame:
     """Rows of reads that somebody read: nobody locks what was found among the images."""
-    return lakehouse.lake.read(READS.name).filter(
+    return lakehouse.lake.read(READS.name, site=site).filter(
         pl.col("reader") != lakehouse.study.section("reads")["site_reader"]
     )
 

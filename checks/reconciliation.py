@@ -3,19 +3,23 @@
 import dagster as dg
 
 from dagster_project.lake.tables import RECONCILIATION
+from dagster_project.partitions import site_of, table_check
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(
+@table_check(
+    by_site=True,
     asset=RECONCILIATION.name,
     description=(
         "Each patient has a row and images, and every number belongs to a patient.\n\n"
         "每名患者既有病例报告又有图像，且每个编号都属于某名患者。"
     ),
 )
-def rows_meet_images(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+def rows_meet_images(
+    context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
+) -> dg.AssetCheckResult:
     """Count the findings by site and kind, and those with a nearly equal number."""
-    rows = lakehouse.lake.read(RECONCILIATION.name)
+    rows = lakehouse.lake.read(RECONCILIATION.name, site=site_of(context))
     subjects = rows.unique(["site", "finding", "patient", "item"])
     counts = {
         f"{site} {finding}": n

@@ -8,12 +8,14 @@ import polars as pl
 
 from dagster_project.domain.imaging.slice_limits import FAULTS, UNKNOWN, has_fault, mark_slices
 from dagster_project.lake.tables import SCANS
+from dagster_project.partitions import site_of, table_check
 from dagster_project.resources import Lakehouse
 
 FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_flag")
 
 
-@dg.asset_check(
+@table_check(
+    by_site=True,
     asset=SCANS.name,
     description=(
         "Nominal thickness and measured spacing are both within the protocol's limit, "
@@ -21,10 +23,12 @@ FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_f
         "标称层厚与实测层间距均在方案界值内，且无缺层。"
     ),
 )
-def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+def slice_thickness(
+    context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
+) -> dg.AssetCheckResult:
     """Count the scans that break rule I5."""
     limits = lakehouse.study.section("scans")
-    scans = mark_slices(lakehouse.lake.read(SCANS.name), limits)
+    scans = mark_slices(lakehouse.lake.read(SCANS.name, site=site_of(context)), limits)
     figures = {kind: int(scans[kind].sum()) for kind in (*FAULTS, UNKNOWN)}
     text = (
         f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm "
@@ -33,7 +37,8 @@ def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     return _warning(scans.filter(has_fault()), scans, text, **figures)
 
 
-@dg.asset_check(
+@table_check(
+    by_site=True,
     asset=SCANS.name,
     description=(
         "No scan has an artifact flag; "
@@ -41,9 +46,9 @@ def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         "扫描均无伪影标记；阅片者的标记优先于自动标记。"
     ),
 )
-def artifacts(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+def artifacts(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the scans with an artifact."""
-    scans = lakehouse.lake.read(SCANS.name)
+    scans = lakehouse.lake.read(SCANS.name, site=site_of(context))
     automatic = pl.any_horizontal(pl.col(f).fill_null(value=False) for f in FLAGS)
     flagged = scans.filter(pl.coalesce("reader_artifact_flag", automatic))
     figures = {flag: int(scans[flag].fill_null(value=False).sum()) for flag in FLAGS}

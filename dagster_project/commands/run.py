@@ -331,7 +331,7 @@ def _end_dead_runs(instance: dg.DagsterInstance) -> None:
 def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, str]:
     """Severity of each check that failed, by name, or that it passed.
 
-    A check of a whole table counts as it was last; one that blocks a site counts for that site.
+    A check in a site's run is about that site, and counts for it.
     """
     return {
         _check_name(c, site): PASSED if c.passed else c.severity.value for c in _evaluations(result)
@@ -340,7 +340,7 @@ def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, st
 
 def _check_name(evaluation: dg.AssetCheckEvaluation, site: str | None) -> str:
     name = f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}"
-    return f"{site} {name}" if site and evaluation.blocking else name
+    return f"{site} {name}" if site else name
 
 
 def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:

@@ -22,7 +22,9 @@ class Violation:
     rows: int
 
 
-def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list[Violation]:
+def find_violations(
+    ask: Callable[[str], tuple[Any, ...]], table: Table, *, site: str | None = None
+) -> list[Violation]:
     """Constraints that rows of the table break, and how many rows do.
 
     1. No key twice. 2. NULL only where allowed. 3. Numbers within their range and finite. 4. Text
@@ -33,15 +35,24 @@ def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list
     ----------
     ask
         Runs a statement and gives its one row.
+    site
+        Look at this site's rows alone, without rule 5, which is about the whole table. The key of
+        a table by site begins with the site, so a key that is unique in each is unique in all.
     """
     asked = constraints(table)
-    rows, *broken = ask(contract_query(table, asked, key=HASHED_KEY))
+    rows, *broken = ask(contract_query(table, asked, key=HASHED_KEY, site=site))
     if any(n for c, n in zip(asked, broken, strict=True) if c.kind == "unique"):
-        rows, *broken = ask(contract_query(table, asked, key=WHOLE_KEY))
+        rows, *broken = ask(contract_query(table, asked, key=WHOLE_KEY, site=site))
     found = [Violation(table.name, c.name, int(n)) for c, n in zip(asked, broken, strict=True)]
-    if rows < table.minimum_rows:
-        found += [Violation(table.name, f"at least {table.minimum_rows} rows", 1)]
-    return [v for v in found if v.rows]
+    few = [] if site is not None else too_few_rows(table, rows)
+    return [*(v for v in found if v.rows), *few]
+
+
+def too_few_rows(table: Table, rows: int) -> list[Violation]:
+    """Rule 5 of `find_violations`, on the number of rows of the whole table."""
+    if rows >= table.minimum_rows:
+        return []
+    return [Violation(table.name, f"at least {table.minimum_rows} rows", 1)]
 
 
 HASHED_KEY, WHOLE_KEY = "hash({})", "({})"
@@ -52,13 +63,16 @@ differ, and what looks repeated is counted again by the whole key.
 """
 
 
-def contract_query(table: Table, asked: list[Constraint], *, key: str) -> str:
-    """One pass over the table that counts the rows which break each constraint.
+def contract_query(
+    table: Table, asked: list[Constraint], *, key: str, site: str | None = None
+) -> str:
+    """One pass over the table (or one site in it) that counts the rows which break each constraint.
 
     `key` is HASHED_KEY or WHOLE_KEY.
     """
     counts = ", ".join(_broken_rows(c, key) for c in asked)
-    return f'SELECT count(*), {counts} FROM "{table.name}"'
+    of_site = "" if site is None else f" WHERE site = {_text(site)}"
+    return f'SELECT count(*), {counts} FROM "{table.name}"{of_site}'
 
 
 def _broken_rows(constraint: Constraint, key: str) -> str:

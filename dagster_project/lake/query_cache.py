@@ -20,7 +20,13 @@ from dagster_project.study import digest_of
 
 
 def cached_query(
-    lake: Lake, file: Path, tables: Sequence[str], question: object, answer: Callable[[], Any]
+    lake: Lake,
+    file: Path,
+    tables: Sequence[str],
+    question: object,
+    answer: Callable[[], Any],
+    *,
+    site: str | None = None,
 ) -> Any:
     """The kept answer to this question about these tables, or a new one.
 
@@ -35,40 +41,50 @@ def cached_query(
         All that the answer depends on beside the tables: statements, limits, versions.
     answer
         Gives what JSON can hold, and names no patient.
+    site
+        The answer depends on this site's rows alone.
     """
-    state = _state(lake, tables, question)
+    state = _state(lake, tables, question, site)
     before = _kept(file)
     if before.get("state") == state:
         return before["answer"]
     found = answer()
-    if _state(lake, tables, question) == state:
+    if _state(lake, tables, question, site) == state:
         write_whole(file, json.dumps({"state": state, "answer": found}).encode())
     return found
 
 
-def violations_of(lake: Lake, home: Home, table: Table) -> list[Violation]:
-    """What `find_violations` finds in a table.
+def violations_of(
+    lake: Lake, home: Home, table: Table, *, site: str | None = None
+) -> list[Violation]:
+    """What `find_violations` finds in a table, or in one site's rows of it.
 
-    Its rows are read only where they have changed since the last call.
+    Rows are read only where they have changed since the last call.
     """
-    question = contract_query(table, constraints(table), key=HASHED_KEY), table.minimum_rows
+    statement = contract_query(table, constraints(table), key=HASHED_KEY, site=site)
 
     def ask() -> list[list[object]]:
-        return [
-            [v.constraint, v.rows]
-            for v in find_violations(lambda q: lake.query(q).fetchone() or (), table)
-        ]
+        found = find_violations(lambda q: lake.query(q).fetchone() or (), table, site=site)
+        return [[v.constraint, v.rows] for v in found]
 
-    return [
-        Violation(table.name, constraint, rows)
-        for constraint, rows in cached_query(
-            lake, home.answers / f"contract-{table.name}.json", [table.name], question, ask
-        )
-    ]
+    answers = cached_query(
+        lake,
+        answer_file(home, "contract", table, site),
+        [table.name],
+        (statement, table.minimum_rows),
+        ask,
+        site=site,
+    )
+    return [Violation(table.name, constraint, rows) for constraint, rows in answers]
 
 
-def _state(lake: Lake, tables: Sequence[str], question: object) -> str:
-    return digest_of([question, *(lake.state(name) for name in tables)])
+def answer_file(home: Home, kind: str, table: Table, site: str | None) -> Path:
+    """Where the last answer of a kind about a table is held; those of a site in its folder."""
+    return home.answers / (site or "") / f"{kind}-{table.name}.json"
+
+
+def _state(lake: Lake, tables: Sequence[str], question: object, site: str | None) -> str:
+    return digest_of([question, *(lake.state(name, site=site) for name in tables)])
 
 
 def _kept(file: Path) -> dict[str, Any]:

@@ -329,15 +329,16 @@ class Lake:
             self._rows(f'SELECT count(*) FROM "{BY_NAME[table].name}" {where}', parameters)[0][0]
         )
 
-    def state(self, table: str) -> list[str]:
-        """What differs whenever a table holds other rows than before.
+    def state(self, table: str, *, site: str | None = None) -> list[str]:
+        """What differs whenever a table (or one site in it) holds other rows than before.
 
         These are the names of its files of rows and of deletions, none of which is ever used again;
         no row lies elsewhere, since nothing is inlined in the catalogue. Numbers of snapshots may
         be the same: a catalogue that was restored from a copy gives the same number to other rows.
         """
         files = self._rows(sql.files(BY_NAME[table]))
-        return sorted(Path(name).name for pair in files for name in pair if name)
+        of_site = files if site is None else [pair for pair in files if _may_hold(pair[0], site)]
+        return sorted(Path(name).name for pair in of_site for name in pair if name)
 
     def snapshot(self) -> int:
         """The newest snapshot."""
@@ -559,6 +560,12 @@ def _committed(
             connection.execute("ROLLBACK")
         raise
     return result
+
+
+def _may_hold(file: str, site: str) -> bool:
+    """Whether a data file may hold a site's rows: its folder names another site, or none."""
+    folder = file.rsplit("/", maxsplit=2)[-2]
+    return not folder.startswith("site=") or folder == f"site={site}"
 
 
 def _execute_all(connection: duckdb.DuckDBPyConnection, statements: list[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from checks.contracts import CHECKS
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse
+from tests.checks.evaluation import evaluate, evaluate_site
 
 BY_TABLE = {next(iter(check.check_keys)).asset_key.to_user_string(): check for check in CHECKS}
 
@@ -32,7 +33,7 @@ def test_a_row_that_breaks_the_declaration_is_counted(
 ) -> None:
     row, told = BROKEN[name]
     fill(name, row)
-    result = BY_TABLE[name](lakehouse)
+    result = evaluate(BY_TABLE[name], lakehouse)
     assert not result.passed
     assert told in (result.description or "")
     assert result.metadata["rows"].value == 1
@@ -40,11 +41,36 @@ def test_a_row_that_breaks_the_declaration_is_counted(
 
 def test_rows_as_declared_pass(lakehouse: Lakehouse, fill) -> None:
     fill("treatments", {"cycle": 1}, {"cycle": 2})
-    result = BY_TABLE["treatments"](lakehouse)
+    result = evaluate(BY_TABLE["treatments"], lakehouse)
     assert result.passed
     assert result.description == "all rows conform"
 
 
 def test_an_empty_table_that_must_have_rows_fails(lakehouse: Lakehouse) -> None:
-    assert not BY_TABLE["patients"](lakehouse).passed
-    assert BY_TABLE["treatments"](lakehouse).passed
+    assert not evaluate(BY_TABLE["patients"], lakehouse).passed
+    assert evaluate(BY_TABLE["treatments"], lakehouse).passed
+
+
+def test_a_sites_run_counts_that_sites_rows_alone(lakehouse: Lakehouse, fill) -> None:
+    fill(
+        "treatments",
+        {"site": "AA", "patient": "AA-1", "cycle": 0},
+        {"site": "BB", "patient": "BB-1", "cycle": 1},
+        {"site": "BB", "patient": "BB-1", "cycle": 2},
+    )
+    check = BY_TABLE["treatments"]
+    broken, whole = (evaluate_site(check, lakehouse, site) for site in ("AA", "BB"))
+    assert (broken.passed, broken.description) == (False, "cycle minimum 1: 1 rows")
+    assert (whole.passed, whole.description) == (True, "all rows conform")
+    assert [e.metadata["rows"].value for e in (broken, whole)] == [1, 2]
+    assert [e.partition for e in (broken, whole)] == ["AA", "BB"]
+    assert not evaluate(check, lakehouse).passed
+
+
+def test_a_site_without_rows_passes_where_another_has_some(lakehouse: Lakehouse, fill) -> None:
+    """That there are patients at all is asked of the whole table."""
+    check = BY_TABLE["patients"]
+    assert not evaluate_site(check, lakehouse, "AA").passed
+    fill("patients", {"site": "BB", "patient": "BB-1"})
+    assert evaluate_site(check, lakehouse, "AA").passed
+    assert evaluate_site(check, lakehouse, "AA").metadata["rows"].value == 0

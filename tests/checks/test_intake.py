@@ -5,26 +5,16 @@ It does not say who it is.
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
-import dagster as dg
 import pydicom
 
 from checks.intake import vault_audit
 from dagster_project.intake.vault.vault import take_in
 from dagster_project.resources import Lakehouse
+from tests.checks.evaluation import evaluate
 from tests.intake.builders import KEYS
 from tests.intake.vault.test_vault_files import deliver
-
-
-def audited(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-    """The check, of the only site; Dagster's context draws from Python's random numbers."""
-    drawn = random.getstate()
-    try:
-        return vault_audit(dg.build_asset_check_context(), lakehouse)
-    finally:
-        random.setstate(drawn)
 
 
 def test_a_vault_with_a_name_in_it_fails_the_check(tmp_path: Path) -> None:
@@ -36,12 +26,12 @@ def test_a_vault_with_a_name_in_it_fails_the_check(tmp_path: Path) -> None:
         keys=KEYS,
         crosswalk=tmp_path / "crosswalk",
     )
-    assert audited(lakehouse).passed
+    assert evaluate(vault_audit, lakehouse).passed
     file = min((tmp_path / "vault").rglob("0001.dcm"))
     ds = pydicom.dcmread(file)
     ds.OperatorsName = "Murong^Shuangyan"
     ds.save_as(file)
-    result = audited(lakehouse)
+    result = evaluate(vault_audit, lakehouse)
     assert not result.passed
     assert "element that must not be there (0008,1070) in 1 files" in result.description
     assert "Murong" not in str(result)

@@ -8,6 +8,7 @@ import pytest
 
 from checks.reads import blinding, both_locked, locked
 from dagster_project.resources import Lakehouse
+from tests.checks.evaluation import evaluate
 
 LOCKED = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 READ = {
@@ -30,7 +31,7 @@ CASE = {
 
 def test_open_reads_are_counted(lakehouse: Lakehouse, fill) -> None:
     fill("reads", {**READ, "reader": "R1"}, {**READ, "reader": "R2", "locked_at": None})
-    result = locked(lakehouse)
+    result = evaluate(locked, lakehouse)
     assert not result.passed
     assert result.metadata["open"].value == 1
 
@@ -40,7 +41,7 @@ def test_a_lock_that_has_not_come_is_none(lakehouse: Lakehouse, fill) -> None:
         "reads",
         {**READ, "reader": "R1", "locked_at": dt.datetime.now(dt.UTC) + dt.timedelta(days=1)},
     )
-    assert not locked(lakehouse).passed
+    assert not evaluate(locked, lakehouse).passed
 
 
 @pytest.mark.parametrize(
@@ -50,13 +51,13 @@ def test_a_patient_is_seen_when_two_readers_have_locked(
     lakehouse: Lakehouse, fill, readers: tuple[str, ...], early: int
 ) -> None:
     fill("reads", *({**READ, "reader": reader} for reader in readers))
-    result = both_locked(lakehouse)
+    result = evaluate(both_locked, lakehouse)
     assert (result.metadata["early"].value, result.passed) == (early, early == 0)
 
 
 def test_contours_found_among_the_images_need_no_lock(lakehouse: Lakehouse, fill) -> None:
     fill("reads", {**READ, "reader": "SITE", "locked_at": None})
-    assert locked(lakehouse).passed
+    assert evaluate(locked, lakehouse).passed
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from checks.scans import artifacts, slice_thickness
 from dagster_project.resources import Lakehouse
+from tests.checks.evaluation import evaluate, evaluate_site
 
 FINE = {
     "slice_thickness_mm": 1.0,
@@ -38,7 +39,7 @@ def test_slice_thickness(
     lakehouse: Lakehouse, fill, changes: dict[str, object], found: int
 ) -> None:
     fill("scans", {"scan": "S1", **FINE, **changes}, {"scan": "S2", **FINE})
-    result = slice_thickness(lakehouse)
+    result = evaluate(slice_thickness, lakehouse)
     assert (result.metadata["found"].value, result.passed) == (found, not found)
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["which"].value == ("S1" if found else "")
@@ -55,5 +56,14 @@ def test_slice_thickness(
 )
 def test_artifacts(lakehouse: Lakehouse, fill, changes: dict[str, object], found: int) -> None:
     fill("scans", {"scan": "S1", **FINE, **changes})
-    result = artifacts(lakehouse)
+    result = evaluate(artifacts, lakehouse)
     assert (result.metadata["found"].value, result.passed) == (found, not found)
+
+
+def test_a_sites_run_counts_that_sites_scans_alone(lakehouse: Lakehouse, fill) -> None:
+    thick = {**FINE, "slice_thickness_mm": 5.0, "site": "AA", "scan": "S1", "patient": "AA-1"}
+    fill("scans", thick, {**FINE, "site": "BB", "scan": "S2", "patient": "BB-1"})
+    found = [evaluate_site(slice_thickness, lakehouse, site) for site in ("AA", "BB")]
+    assert [f.metadata["scans"].value for f in found] == [1, 1]
+    assert [f.metadata["which"].value for f in found] == ["S1", ""]
+    assert [f.passed for f in found] == [False, True]

@@ -154,3 +154,31 @@ def test_9_a_restored_catalogue_gives_a_number_to_other_rows_and_is_asked(
     with open_lake(copied) as restored:
         assert restored.replace("treatments", treatments(2)).snapshot == write.snapshot
         assert violations_of(restored, copied, TREATMENTS) == []
+
+
+def test_10_an_answer_about_a_site_stands_while_that_sites_rows_do(lake: Lake, home: Home) -> None:
+    def write(site: str, *cycles: int) -> None:
+        rows = ({"site": site, "patient": f"{site}-1", "cycle": c} for c in cycles)
+        lake.replace("treatments", table("treatments", *rows), site=site)
+
+    def looked_up(site: str) -> bool:
+        looked = []
+        cached_query(
+            lake,
+            home.answers / site / "cycles.json",
+            ["treatments"],
+            "cycles",
+            lambda: looked.append(1),
+            site=site,
+        )
+        return bool(looked)
+
+    for site in ("AA", "AAA"):
+        write(site, 1, 2)
+        assert looked_up(site)
+    write("AAA", 1, 3)
+    assert (looked_up("AA"), looked_up("AAA")) == (False, True)
+    write("AA", 2)
+    assert (looked_up("AA"), looked_up("AAA")) == (True, False)
+    lake.remove_patient("AA-1")
+    assert (looked_up("AA"), looked_up("AAA")) == (True, False)
