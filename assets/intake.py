@@ -22,16 +22,21 @@ from dagster_project.resources import Lakehouse
 def intake(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """De-identify by allowlist what is new in landing/<site>/, and quarantine the rest.
 
-    UIDs are keyed and dates are shifted.
+    UIDs are keyed and dates are shifted. The data version is the signature of the delivery.
     """
-    report = take_in_site(lakehouse.home, context.partition_key, context.log.info)
+    site = context.partition_key
+    report = take_in_site(lakehouse.home, site, context.log.info)
+    version = dg.DataVersion(lakehouse.home.taken_in(site) or "none")
     if report is None:
-        return dg.MaterializeResult(metadata={"landing": "none; the vault is kept"})
+        return dg.MaterializeResult(
+            metadata={"landing": "none; the vault is kept"}, data_version=version
+        )
     counts = {k: v for k, v in asdict(report).items() if isinstance(v, int)}
     return dg.MaterializeResult(
         metadata={
             "computed": report.accepted,
             **counts,
             **{f"rows_{n}": c for n, c in report.rows.items()},
-        }
+        },
+        data_version=version,
     )

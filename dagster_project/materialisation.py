@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +20,10 @@ from dagster_project.code_versions import code_version
 from dagster_project.flow.gate import MADE_BY_AN_OPEN_GATE, GateClosed
 from dagster_project.lake.columns import Column
 from dagster_project.lake.schema import comment
-from dagster_project.lake.store import Write
+from dagster_project.lake.store import Lake, Write
 from dagster_project.lake.tables import Table
 from dagster_project.partitions import SITES
+from dagster_project.study import digest_of
 
 OWNERS = ["team:study-data"]
 PREVIEW_ROWS = 5
@@ -73,7 +76,7 @@ def table_asset(
     """Declare the asset of a table, which gives its name, group, columns and partitions.
 
     One `behind_gate` yields `pass_or_skip` and has a check of its own; where the gate is closed it
-    is not made, and what depends on it is skipped.
+    is not made, and what depends on it is skipped. Its data version is that of the table's rows.
     """
 
     def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -94,9 +97,41 @@ def table_asset(
                 "dagster/table_name": f"lake.main.{table.name}",
                 "key": ", ".join(table.key),
             },
-        )(function)
+        )(_with_data_version(function, table))
 
     return declare
+
+
+def data_version(lake: Lake, table: Table, site: str | None = None) -> dg.DataVersion:
+    """Version of a table's rows, or of one site's rows in it, by which Dagster sees what is stale.
+
+    It stays while no row differs, since a write touches only rows that do.
+    """
+    return dg.DataVersion(digest_of(lake.state(table.name, site=site)))
+
+
+def _with_data_version(function: Callable[..., Any], table: Table) -> Callable[..., Any]:
+    """An asset's function, whose materialisation bears the table's data version."""
+    signature = inspect.signature(function)
+
+    def versioned(result: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(result, dg.MaterializeResult):
+            return result
+        given = signature.bind(*args, **kwargs).arguments
+        site = given["context"].partition_key if table.by_site else None
+        version = data_version(given["lakehouse"].lake, table, site)
+        return result._replace(data_version=version)
+
+    @functools.wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        return versioned(function(*args, **kwargs), *args, **kwargs)
+
+    @functools.wraps(function)
+    def make_each(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for result in function(*args, **kwargs):
+            yield versioned(result, *args, **kwargs)
+
+    return make_each if inspect.isgeneratorfunction(function) else make
 
 
 def _gate_check(table: Table) -> dg.AssetCheckSpec:

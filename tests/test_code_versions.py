@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from dagster_project import code_versions
 from dagster_project.code_versions import CARRIES, closure, code_version, parse
+from dagster_project.definitions import defs
 from dagster_project.lake.tables import BY_NAME, TABLES
 from tests.conftest import REPOSITORY
 
@@ -102,6 +104,23 @@ def test_an_edit_makes_stale_what_it_changes(elsewhere: Path) -> None:
     changed = {name for name, version in versions().items() if version != before[name]}
     assert "dhi" in changed
     assert changed.isdisjoint({"responses", "eligibility", "patients"})
+
+
+def test_a_comment_makes_nothing_stale_and_a_kernel_what_is_measured_with_it(
+    elsewhere: Path,
+) -> None:
+    """What follows is stale once they are made anew and have other rows."""
+    before, kernel = versions(), elsewhere / "dagster_project/radiomics/kernels/glcm.py"
+    text = kernel.read_text(encoding="utf-8")
+    kernel.write_text(f"{text}\n# a comment on the matrix\n", encoding="utf-8")
+    assert versions() == before
+    kernel.write_text(f"{text}\nANEW = 1\n", encoding="utf-8")
+    changed = {name for name, version in versions().items() if version != before[name]}
+    assert changed == {"control_features", "radiomic_features"}
+    follows = dg.AssetSelection.assets(*changed).downstream().resolve(defs.resolve_asset_graph())
+    named = {key.to_user_string() for key in follows}
+    assert {"delta_features", "feature_stability", "model_runs", "predictions"} <= named
+    assert named.isdisjoint({"scans", "reads", "responses", "outcomes", "dhi", "habitats"})
 
 
 def test_what_was_noted_of_another_text_is_not_used(elsewhere: Path) -> None:
