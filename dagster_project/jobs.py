@@ -10,8 +10,10 @@ import dagster as dg
 from dagster_project.lake.tables import TABLES
 
 SITE_ASSETS = dg.AssetSelection.assets("intake", *(t.name for t in TABLES if t.by_site))
-REPORT_ASSETS = dg.AssetSelection.groups("reports") | dg.AssetSelection.assets("dynamic_irecist")
-"""Pages, and the state and advice of each visit, which a closed gate must not hold up."""
+REPORT_ASSETS = dg.AssetSelection.groups("reports") | dg.AssetSelection.assets(
+    "dynamic_irecist", "dynamic_evaluation"
+)
+"""Pages, and state and advice of each visit with their evaluation: no closed gate holds them up."""
 COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
 
 site_job = dg.define_asset_job(

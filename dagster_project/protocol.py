@@ -365,6 +365,26 @@ class DynamicSection(Section):
     interval_maximum: Annotated[float, Gt(0), Le(1)]
 
 
+class EvaluationSection(Section):
+    """Section [evaluation]."""
+
+    events_minimum: Annotated[int, Ge(2), Le(1000)]
+    horizons_days: Annotated[
+        list[Annotated[int, Ge(1), Le(3650)]],
+        Len(1, 5),
+        AfterValidator(_increasing),
+        Wording("numbers, each above the one before", "逐项递增的数值列表"),
+    ]
+    folds: Annotated[int, Ge(2), Le(50)]
+    draws: Annotated[int, Ge(100), Le(10_000)]
+    reset_shares: Annotated[
+        list[Annotated[float, Gt(0), Lt(1)]],
+        Len(1, 10),
+        AfterValidator(_increasing),
+        Wording("numbers, each above the one before", "逐项递增的数值列表"),
+    ]
+
+
 class EndpointsSection(Section):
     """Section [endpoints]."""
 
@@ -603,6 +623,7 @@ class Protocol(BaseModel):
     recist: RecistSection
     irecist: IrecistSection
     dynamic: DynamicSection
+    evaluation: EvaluationSection
     endpoints: EndpointsSection
     agreement: AgreementSection
     radiomics: RadiomicsSection

@@ -2441,6 +2441,85 @@ DYNAMIC_IRECIST = Table(
     ),
 )
 
+DYNAMIC_EVALUATION = Table(
+    "dynamic_evaluation",
+    "response",
+    "The dynamic standard judged: each question beside its comparators, every decision replayed "
+    "from what was known then; what n does not allow is NULL with its reason",
+    "动态标准的评估：按当时信息逐次回放，各问题与对照比较；样本量不足者为空并附原因",
+    key=("question", "population", "site", "comparator", "statistic"),
+    columns=(
+        string(
+            "question",
+            "What is judged",
+            "评估问题",
+            allowed=(
+                "replay",
+                "response_from_baseline",
+                "response_when_stable",
+                "progression",
+                "survival",
+                "second_progression",
+                "block_outcome",
+                "rescan",
+                "timing",
+                "reclassification",
+                "stop",
+                "sample",
+            ),
+        ),
+        string(
+            "population",
+            "Visits or blocks it is judged on, by their number after baseline",
+            "评估人群（按基线后访视次序）",
+            allowed=("all", "first_visit", "second_visit", "third_visit", "later_visits"),
+        ),
+        string("site", "Hospital, or * for all", "医院；*表示全部"),
+        string(
+            "comparator",
+            "What the figure is of: the standard, or what it is compared with",
+            "指标所属：本标准或对照",
+            allowed=(
+                "standard",
+                "recist",
+                "irecist",
+                "size",
+                "size_and_nadir",
+                "margin",
+                "class",
+                "base_rate",
+                "observed",
+                "calendar",
+                "planned",
+            ),
+        ),
+        string("statistic", "Name of the statistic", "指标名称"),
+        string(
+            "unit",
+            "1 for a statistic without a unit",
+            "单位；1表示无量纲",
+            allowed=("1", "share", "d", "patients"),
+        ),
+        number("value", "The figure", "指标值", nullable=True),
+        number("lower", "Lower 95 % bound", "95%下限", nullable=True),
+        number("upper", "Upper 95 % bound", "95%上限", nullable=True),
+        integer("n", "Visits, blocks or patients it is based on", "样本数", minimum=0),
+        integer("events", "Of these with the event", "其中事件数", nullable=True, minimum=0),
+        boolean(
+            "estimable",
+            "Whether there is a value; where not, the reason says why",
+            "是否可估计；不可估计者见原因",
+        ),
+        REASON,
+        STANDARD_VERSION,
+        STANDARD_DIGEST,
+        SNAPSHOT,
+        boolean(
+            "simulated", "True where any row of the cohort is simulated", "队列内是否含模拟数据"
+        ),
+    ),
+)
+
 QUARANTINE = Table(
     "quarantine",
     "quality",
@@ -2733,6 +2812,7 @@ TABLES: tuple[Table, ...] = (
     PREDICTIONS,
     ATTRIBUTIONS,
     DYNAMIC_IRECIST,
+    DYNAMIC_EVALUATION,
     QUARANTINE,
     QUALITY_VERDICTS,
     DISCLOSURE,

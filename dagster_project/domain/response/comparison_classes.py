@@ -75,6 +75,13 @@ def progression_margin(
     return (size_mm - progression_threshold_mm(nadir_mm, recist)) / (sqrt(2) * error * size_mm)
 
 
+def opening_margin(block: Mapping[str, Any], error: float, recist: Rules) -> float | None:
+    """Margin of the progression that opened a block; None where it did not begin in targets."""
+    if "T" not in block["categories"]:
+        return None
+    return progression_margin(block["sum_at_open_mm"], block["nadir_mm"], error, recist)
+
+
 def margin_class(margin: float, edges: Sequence[float]) -> int:
     """Number of the class of a margin; an edge belongs to the class below it.
 

@@ -21,6 +21,7 @@ from dagster_project.domain.response.comparison_classes import (
     Resolved,
     compare,
     margin_class,
+    opening_margin,
     progression_margin,
 )
 from dagster_project.domain.response.dynamic_standard import Standard
@@ -142,7 +143,7 @@ def _resolved(
     for patient, own in _by_patient(blocks.filter(evaluator=ACCEPTED)).items():
         days = {v["visit"]: v["scan_date"] for v in visits[patient] if v["scan_date"] is not None}
         for block in own:
-            margin = _opening_margin(block, error, sections["recist"])
+            margin = opening_margin(block, error.value, sections["recist"])
             opened = days.get(block["opened_visit"])
             again = opened is not None and any(day > opened for day in days.values())
             if margin is not None and again and block["outcome"] != "closed":
@@ -150,12 +151,6 @@ def _resolved(
                 visit = _first_or_later(block, days)
                 found.append(Resolved(patient, number, visit, block["outcome"]))
     return found
-
-
-def _opening_margin(block: Row, error: ReaderError, recist: Rules) -> float | None:
-    if "T" not in block["categories"]:
-        return None
-    return progression_margin(block["sum_at_open_mm"], block["nadir_mm"], error.value, recist)
 
 
 def _first_or_later(block: Row, days: Mapping[str, Any]) -> str:
@@ -375,7 +370,7 @@ def _comparison(around: Around, error: ReaderError, sections: Mapping[str, Rules
     """The class of the block that was open at this visit; its value is the opening margin."""
     if around.block is None:
         return Item("comparison_class", None, "reader errors", NO_BLOCK)
-    margin = _opening_margin(around.block, error, sections["recist"])
+    margin = opening_margin(around.block, error.value, sections["recist"])
     if margin is None:
         return Item("comparison_class", None, "reader errors", NOT_BY_TARGETS)
     dynamic = sections["dynamic"]

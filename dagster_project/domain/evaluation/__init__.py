@@ -1,0 +1,1 @@
+"""How the dynamic iRECIST standard is judged: replayed as of each visit, beside its comparators."""

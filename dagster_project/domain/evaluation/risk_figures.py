@@ -1,0 +1,324 @@
+"""Figures of the questions about risk: response, progression and survival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from dagster_project.domain.evaluation.comparators import (
+    IRECIST_RANKS,
+    RECIST_RANKS,
+    Floats,
+    Times,
+    chances_by_columns,
+    change_of_size,
+    columns_of_size,
+    has_sizes,
+    risks_by_category,
+    risks_by_columns,
+    shares_of_others,
+    times_of,
+)
+from dagster_project.domain.evaluation.courses import Landmark
+from dagster_project.domain.evaluation.figures import (
+    NOBODY,
+    Figure,
+    Population,
+    folds_of,
+    judged,
+    share,
+    too_few,
+    too_few_events,
+    withheld,
+)
+from dagster_project.domain.response.findings import Rules
+from dagster_project.statistics.bootstrap import bootstrap_mean
+from dagster_project.statistics.calibration import calibration_estimates
+from dagster_project.statistics.concordance import concordance_index
+from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.roc import auc_difference, auc_of_few
+from dagster_project.statistics.survival import kaplan_meier
+from dagster_project.statistics.time_dependent import auc_at, brier_at
+
+STABLE = ("iSD", "iNON_CR_NON_PD")
+
+NOT_SHOWN = "withheld: the standard shows no probability for this question"
+NO_EVENT = "no event by then: no interval"
+NO_PFS2 = "not estimable: a second progression (PFS2) is not recorded"
+NO_SURVIVAL = "not estimable: overall survival is not recorded"
+
+VISITS = {1: "first_visit", 2: "second_visit", 3: "third_visit"}
+"""Populations by the number of the visit after baseline."""
+
+
+def response_figures(
+    landmarks: Sequence[Landmark], site: str, sections: Mapping[str, Rules]
+) -> Iterator[Figure]:
+    """Response at the second visit: of everybody, and of those stable at the first.
+
+    1. from baseline: the share with CR or PR at the second visit; the standard shows no probability
+       there
+    2. stable (iSD, non-iCR/non-iUPD) at the first visit: the share, ln(S / S0) and the standard's
+       probability, on the same visits
+    """
+    first = [r for r in landmarks if r.number == 1 and r.responds_next is not None]
+    head = Population("response_from_baseline", site=site)
+    yield share(head, "base_rate", "responds", sum(map(_responds, first)), len(first))
+    yield withheld(head, "standard", "auc", "1", NOT_SHOWN, len(first))
+    stable = [
+        r
+        for r in first
+        if r.state == "controlled" and r.irecist in STABLE and change_of_size(r) is not None
+    ]
+    yield from _of_stable(stable, Population("response_when_stable", "first_visit", site), sections)
+
+
+def _responds(landmark: Landmark) -> bool:
+    return bool(landmark.responds_next)
+
+
+def _of_stable(
+    stable: Sequence[Landmark], head: Population, sections: Mapping[str, Rules]
+) -> Iterator[Figure]:
+    rules = sections["evaluation"]
+    labels = np.array([_responds(r) for r in stable], dtype=bool)
+    size = np.array([change_of_size(r) for r in stable], dtype=np.float64)
+    counts = (len(stable), int(labels.sum()))
+    why = too_few(*counts, rules)
+    yield share(head, "base_rate", "responds", counts[1], counts[0])
+    yield judged(head, "size", "auc", lambda: auc_of_few(labels, -size), counts, why)
+    folds = folds_of([r.patient for r in stable], rules["folds"])
+
+    def chances() -> Floats:
+        return chances_by_columns(labels, size[:, None], folds)
+
+    yield judged(
+        head,
+        "size",
+        "calibration_slope",
+        lambda: of_folds(calibration_estimates(labels, chances())[1], rules["folds"]),
+        counts,
+        why,
+    )
+    yield judged(
+        head,
+        "size",
+        "brier_gain",
+        lambda: _brier_gain(labels, chances(), shares_of_others(labels, folds), rules),
+        counts,
+        why,
+    )
+    shown = [r for r in stable if r.probability is not None and r.question == "response"]
+    yield from _shown_response(shown, head, sections)
+
+
+def _brier_gain(labels: np.ndarray, own: Floats, base: Floats, rules: Rules) -> Estimate:
+    """By how much the Brier score is lower than the base rate's, cross-fitted."""
+    gains = (base - labels) ** 2 - (own - labels) ** 2
+    return of_folds(bootstrap_mean(gains, draws=rules["draws"]), rules["folds"])
+
+
+def _shown_response(
+    shown: Sequence[Landmark], head: Population, sections: Mapping[str, Rules]
+) -> Iterator[Figure]:
+    """The probabilities that the standard shows, which models of folds gave."""
+    labels = np.array([_responds(r) for r in shown], dtype=bool)
+    scores = np.array([r.probability for r in shown], dtype=np.float64)
+    size = np.array([change_of_size(r) for r in shown], dtype=np.float64)
+    counts, folds = (len(shown), int(labels.sum())), sections["model"]["folds"]
+    why = too_few(*counts, sections["evaluation"]) if shown else NOT_SHOWN
+    yield judged(head, "standard", "auc", lambda: auc_of_few(labels, scores, folds), counts, why)
+    yield judged(
+        head,
+        "standard",
+        "calibration_slope",
+        lambda: of_folds(calibration_estimates(labels, scores)[1], folds),
+        counts,
+        why,
+    )
+    yield judged(
+        head,
+        "standard",
+        "auc_gain_over_size",
+        lambda: auc_difference(labels, scores, -size, folds=folds)[0],
+        counts,
+        why,
+    )
+
+
+def progression_figures(
+    landmarks: Sequence[Landmark], site: str, rules: Rules, *, brief: bool
+) -> Iterator[Figure]:
+    """Progression or death after the first, second and third visit of controlled patients.
+
+    All comparators are of the same visits: those with sums, at risk after the visit. `brief`, which
+    a hospital has, leaves out what needs more patients than it has.
+    """
+    for number, name in VISITS.items():
+        rows = [
+            r
+            for r in landmarks
+            if r.number == number
+            and r.state == "controlled"
+            and r.days is not None
+            and has_sizes(r)
+        ]
+        head = Population("progression", name, site)
+        if not rows:
+            yield withheld(head, "base_rate", "events", "1", NOBODY)
+            continue
+        yield from _progression(rows, head, rules, brief=brief)
+
+
+def _progression(
+    rows: Sequence[Landmark], head: Population, rules: Rules, *, brief: bool
+) -> Iterator[Figure]:
+    times = times_of(rows, rules["folds"])
+    earliest = times_of(rows, rules["folds"], earliest=True)
+    for horizon in rules["horizons_days"]:
+        yield _progressed(times, head, horizon)
+    for name, scores in _scores(rows).items():
+        yield _concordance(times, scores, head, name, "c_index", rules)
+        yield _concordance(earliest, scores, head, name, "c_index_earliest", rules)
+    if brief:
+        return
+    for horizon in rules["horizons_days"]:
+        yield from _at_horizon(rows, times, head, horizon, rules)
+    yield from _shown_progression(rows, head, rules)
+
+
+def _scores(rows: Sequence[Landmark]) -> Mapping[str, Floats]:
+    """Scores that need no fit, the higher the better the outlook."""
+    return {
+        "recist": np.array([RECIST_RANKS.get(r.recist, 0.0) for r in rows]),
+        "irecist": np.array([IRECIST_RANKS.get(r.irecist, 0.0) for r in rows]),
+        "size": -columns_of_size(rows)[:, 0],
+    }
+
+
+def _progressed(times: Times, head: Population, horizon: int) -> Figure:
+    """The base rate: 1 - S(horizon) by Kaplan and Meier, its log-log band."""
+    statistic, counts = f"progressed_by_{horizon}", (len(times.days), int(times.events.sum()))
+    curve = kaplan_meier(times.days.tolist(), times.events.tolist())
+    place = max((k for k, t in enumerate(curve.time) if t <= horizon), default=None)
+    if place is None:
+        found = Estimate(0.0, reason=NO_EVENT)
+    else:
+        low, high = curve.lower[place], curve.upper[place]
+        found = Estimate(
+            1 - curve.survival[place],
+            None if high is None else 1 - high,
+            None if low is None else 1 - low,
+        )
+    return Figure(head, "base_rate", statistic, "share", found, *counts)
+
+
+def _concordance(
+    times: Times, scores: Floats, head: Population, name: str, statistic: str, rules: Rules
+) -> Figure:
+    counts = (len(times.days), int(times.events.sum()))
+    return judged(
+        head,
+        name,
+        statistic,
+        lambda: concordance_index(times.days, times.events, scores, draws=rules["draws"]),
+        counts,
+        too_few_events(*counts, rules),
+    )
+
+
+def _at_horizon(
+    rows: Sequence[Landmark], times: Times, head: Population, horizon: int, rules: Rules
+) -> Iterator[Figure]:
+    """AUC and Brier score at a horizon, the Brier score as gain over the base rate.
+
+    Cases have an event by the horizon, controls are followed beyond it. An AUC is of the score
+    where there is one, since risks that other folds gave are of no common order.
+    """
+    cases = int((times.events & (times.days <= horizon)).sum())
+    counts = (cases + int((times.days > horizon).sum()), cases)
+    why = too_few(*counts, rules)
+    risks = {} if why else _risks(rows, times, horizon)
+    scores = {name: -score for name, score in _scores(rows).items()}
+    base = risks.get("base_rate")
+    brier = _brier(times, base, horizon, rules)
+    yield judged(head, "base_rate", f"brier_{horizon}", brier, counts, why)
+    for name in FITTED:
+        auc = _auc(times, scores.get(name), risks.get(name), horizon, rules)
+        yield judged(head, name, f"auc_{horizon}", auc, counts, why)
+        gain = _brier(times, risks.get(name), horizon, rules, reference=base)
+        yield judged(head, name, f"brier_gain_{horizon}", gain, counts, why)
+
+
+FITTED = ("recist", "size", "size_and_nadir")
+"""Comparators whose risks are fitted, each in the other folds."""
+
+
+def _risks(rows: Sequence[Landmark], times: Times, horizon: int) -> Mapping[str, Floats]:
+    columns = columns_of_size(rows)
+    return {
+        "base_rate": risks_by_category(times, ["all"] * len(rows), horizon),
+        "recist": risks_by_category(times, [r.recist for r in rows], horizon),
+        "size": risks_by_columns(times, columns[:, :1], horizon),
+        "size_and_nadir": risks_by_columns(times, columns, horizon),
+    }
+
+
+def _auc(
+    times: Times, score: Floats | None, risks: Floats | None, horizon: int, rules: Rules
+) -> Callable[[], Estimate]:
+    """Of a score that was there before, else of cross-fitted risks with the bounds for folds."""
+
+    def compute() -> Estimate:
+        of_what = risks if score is None else score
+        assert of_what is not None, "computed only where it is estimable"
+        found = auc_at(times.days, times.events, of_what, horizon, draws=rules["draws"])
+        return of_folds(found, rules["folds"], 0.0, 1.0) if score is None else found
+
+    return compute
+
+
+def _brier(
+    times: Times, risks: Floats | None, horizon: int, rules: Rules, reference: Floats | None = None
+) -> Callable[[], Estimate]:
+    def compute() -> Estimate:
+        assert risks is not None, "computed only where it is estimable"
+        found = brier_at(
+            times.days, times.events, risks, horizon, reference=reference, draws=rules["draws"]
+        )
+        return of_folds(found, rules["folds"], 0.0 if reference is None else -1.0, 1.0)
+
+    return compute
+
+
+def _shown_progression(
+    rows: Sequence[Landmark], head: Population, rules: Rules
+) -> Iterator[Figure]:
+    """The standard's probability of being free of progression, where it shows one."""
+    shown = [r for r in rows if r.probability is not None and r.question == "progression_free"]
+    if not shown:
+        yield withheld(head, "standard", "c_index", "1", NOT_SHOWN, len(rows))
+        return
+    scores = np.array([r.probability for r in shown], dtype=np.float64)
+    yield _concordance(times_of(shown, rules["folds"]), scores, head, "standard", "c_index", rules)
+
+
+def survival_figures(landmarks: Sequence[Landmark], site: str, rules: Rules) -> Iterator[Figure]:
+    """Death from the second visit on by size and category; a second progression is not recorded."""
+    head = Population("survival", "second_visit", site)
+    rows = [r for r in landmarks if r.number == 2 and r.days_alive is not None and has_sizes(r)]
+    if not rows:
+        yield withheld(head, "size", "c_index", "1", NO_SURVIVAL)
+    else:
+        times = Times(
+            np.array([r.days_alive for r in rows], dtype=np.float64),
+            np.array([bool(r.died) for r in rows]),
+            folds_of([r.patient for r in rows], rules["folds"]),
+        )
+        for name, scores in _scores(rows).items():
+            yield _concordance(times, scores, head, name, "c_index", rules)
+    yield withheld(
+        Population("second_progression", "second_visit", site), "size", "c_index", "1", NO_PFS2
+    )
