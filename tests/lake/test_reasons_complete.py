@@ -77,6 +77,8 @@ COMMAND_ERRORS = {
     "AssertionError",
     "UnusableSettingError",
     "SchedulerLostError",
+    "SeveralEvaluators",
+    "UnknownEvaluator",
     "ValueError",
 }
 """Errors that end a command; none of them is a reason of the quarantine."""

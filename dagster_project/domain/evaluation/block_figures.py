@@ -255,10 +255,15 @@ def sample_figures(
     yield found
     if found.found.value is None:
         return
-    ends = (found.found.value, found.found.lower, found.found.upper)
-    expected = Estimate(*(None if e is None else planned * e for e in ends))
-    yield Figure(head, "planned", "progressions", "patients", expected, planned)
+    yield Figure(head, "planned", "progressions", "patients", _times(found.found, planned), planned)
     for prevalence in rules["reset_shares"]:
-        of_them = Estimate(*(None if e is None else planned * e * prevalence for e in ends))
+        of_them = _times(found.found, planned * prevalence)
         statistic = f"resets_at_{100 * prevalence:g}_percent"
         yield Figure(head, "planned", statistic, "patients", of_them, planned)
+
+
+def _times(found: Estimate, number: float) -> Estimate:
+    """A share, and its bounds, of a number of patients."""
+    parts = (found.value, found.lower, found.upper)
+    value, lower, upper = (None if part is None else number * part for part in parts)
+    return Estimate(value, lower, upper)

@@ -154,4 +154,4 @@ def _survival(visits: Sequence[Row], deaths: Mapping[str, int], subject: str) ->
         return None
     if subject in deaths:
         return Survival(deaths[subject], event=True, reason="death")
-    return Survival(visits[-1]["day"], event=False, reason="alive at the last CT")
+    return Survival(visits[-1]["day"], event=False, reason="alive")
