@@ -15,6 +15,7 @@ from dagster_project.resources import Lakehouse
         "irecist_blocks",
         "responses",
         "lesions",
+        "arbitrations",
         "timepoints",
         "time_to_event",
         "follow_up",

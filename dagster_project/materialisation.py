@@ -172,6 +172,7 @@ def pass_or_skip(
 
 REPORT_DEPS = (
     "dynamic_irecist",
+    "dynamic_evaluation",
     "irecist_blocks",
     "dynamic_evidence",
     "clinical_status",

@@ -28,6 +28,7 @@ NO_TABLE = {
     "arbitration_pages",
     "board_pages",
     "due_list",
+    "evaluation_page",
     "intake",
     "study_report",
     "patient_reports",

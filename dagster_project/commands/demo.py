@@ -129,6 +129,7 @@ def _print_demo(home: Home) -> None:
             ("study report", home.reports / "study_report.html"),
             ("patients", home.reports / "index.html"),
             ("a visit, for the board", home.reports / "board"),
+            ("the dynamic standard judged", home.reports / "evaluation.html"),
             ("what is due", home.due / "due_list.html"),
             ("tables in SQL", 'lakehouse sql "SELECT * FROM response_over_time"'),
             ("analysts' file", home.published / "lakehouse.duckdb"),

@@ -46,12 +46,18 @@ def report() -> None:
       lakehouse report
     """
     from dagster_project.flow.arbitration_pages import write_pages
-    from dagster_project.flow.pages import write_due_list, write_patient_pages, write_study_page
+    from dagster_project.flow.pages import (
+        write_due_list,
+        write_evaluation_page,
+        write_patient_pages,
+        write_study_page,
+    )
     from dagster_project.resources import Lakehouse
 
     home = refuse_other_schema(existing_home())
     with home_locked(home, "lakehouse report", waiting=click.echo):
         write_study_page(Lakehouse())
+        write_evaluation_page(Lakehouse())
         write_patient_pages(Lakehouse())
         write_pages(Lakehouse())
         write_due_list(Lakehouse())

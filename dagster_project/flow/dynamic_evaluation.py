@@ -27,21 +27,25 @@ if TYPE_CHECKING:
 
 
 def evaluate_standard(lakehouse: Lakehouse) -> pl.DataFrame:
-    """Rows of dynamic_evaluation; a row that says the same as before keeps its snapshot."""
+    """Rows of dynamic_evaluation; a row that says the same as before keeps its snapshot.
+
+    Patients whose case waits for an arbiter are left out: their accepted read is provisional.
+    """
     names = ("lesions", "timepoints", "treatments", "follow_up", "clinical_status")
     lesions, timepoints, treatments, follow_up, states = lakehouse.read(*names)
+    waiting = lakehouse.lake.read("arbitrations").filter(status="open").select("site", "patient")
+    lesions = lesions.join(waiting, on=["site", "patient"], how="anti", maintain_order="left")
+    scans = timepoints.join(waiting, on=["site", "patient"], how="anti", maintain_order="left")
     others = ("responses", "irecist_blocks", "time_to_event", "dynamic_irecist")
     responses, blocks, times, dynamic = lakehouse.read(*others)
     study, reads = lakehouse.study, {ACCEPTED: lesions}
     standard = standard_of(study, shipped_classes())
     courses = courses_of(
-        derive_responses_as_of(reads, timepoints, states, study.sections),
+        derive_responses_as_of(reads, scans, states, study.sections),
         blocks,
-        derive_blocks_as_of(
-            reads, timepoints, follow_up, treatments, states, study.sections, standard
-        ),
-        timepoints,
-        plan_next_scans(timepoints, treatments, study.sections),
+        derive_blocks_as_of(reads, scans, follow_up, treatments, states, study.sections, standard),
+        scans,
+        plan_next_scans(scans, treatments, study.sections),
         times,
         dynamic,
     )

@@ -43,6 +43,13 @@ def write_study_page(lakehouse: Lakehouse) -> Path:
     return write_study_report(lakehouse.home.reports, page_tables(lakehouse), *moment_of(lakehouse))
 
 
+def write_evaluation_page(lakehouse: Lakehouse) -> Path:
+    """Write the evaluation of the dynamic standard."""
+    from dagster_project.reports.writing import write_evaluation
+
+    return write_evaluation(lakehouse.home.reports, page_tables(lakehouse), *moment_of(lakehouse))
+
+
 def write_due_list(lakehouse: Lakehouse) -> Path:
     """Write the due list as a page, a table and a calendar, all closed to other users."""
     from dagster_project.flow.whole_files import write_frame, write_together

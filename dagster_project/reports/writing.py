@@ -20,6 +20,7 @@ import polars as pl
 from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
 from dagster_project.reports.board import TABLES_READ as BOARD_TABLES
 from dagster_project.reports.board import AsOf, Sheet, cut_sheet, list_sheets, render_board
+from dagster_project.reports.evaluation import render_evaluation
 from dagster_project.reports.pages import digest_on, program_digest, put
 from dagster_project.reports.patient_reports import (
     TABLES_READ,
@@ -36,6 +37,7 @@ from dagster_project.study import Study, digest_of
 
 STUDY_REPORT, INDEX, PATIENTS, BOARDS = "study_report.html", "index.html", "patients", "board"
 WORKLIST, CASES = "arbitration.html", "arbitration"
+EVALUATION = "evaluation.html"
 """Names below the folder of reports."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -87,6 +89,19 @@ def _content_digest(frame: pl.DataFrame) -> str:
     content = io.BytesIO()
     frame.write_ipc(content)
     return hashlib.sha256(content.getbuffer()).hexdigest()
+
+
+def write_evaluation(
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+) -> Path:
+    """Write the evaluation of the dynamic standard."""
+    rows = s.completed(tables)["dynamic_evaluation"]
+    page = render_evaluation(rows, study, snapshot=snapshot, generated_at=generated_at)
+    return put(folder / EVALUATION, page)
 
 
 def write_patient_reports(

@@ -11,17 +11,24 @@ WHO = ["site", "patient"]
 
 def test_counts_are_those_of_the_lakes_blocks(opened: Stage) -> None:
     found = opened.table("dynamic_evaluation")
-    blocks = opened.table("irecist_blocks").filter(evaluator="accepted")
-    seen = opened.table("responses").filter(evaluator="accepted").select(WHO).unique()
+    waiting = opened.table("arbitrations").filter(status="open").select(WHO)
+    blocks, seen = (
+        opened.table(name).filter(evaluator="accepted").join(waiting, on=WHO, how="anti")
+        for name in ("irecist_blocks", "responses")
+    )
     shown = found.filter(statistic="patients_with_progression").row(0, named=True)
-    assert (shown["events"], shown["n"]) == (blocks.select(WHO).unique().height, seen.height)
+    assert (shown["events"], shown["n"]) == (
+        blocks.select(WHO).unique().height,
+        seen.select(WHO).unique().height,
+    )
     by_site = found.filter(pl.col("site") != "*", statistic="rescanned")
     assert by_site["n"].sum() == blocks.height
 
 
 def test_every_state_of_the_table_is_the_one_of_its_day(opened: Stage) -> None:
     shown = opened.table("dynamic_evaluation").filter(statistic="states_as_then")
-    visits = opened.table("dynamic_irecist")
+    waiting = opened.table("arbitrations").filter(status="open").select(WHO)
+    visits = opened.table("dynamic_irecist").join(waiting, on=WHO, how="anti")
     assert shown.select("events", "n").row(0) == (visits.height, visits.height)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -80,16 +80,21 @@ def derive_dynamic_evaluation(
         The table dynamic_evaluation.
     """
     simulated = any(c.simulated for c in courses)
-    rows = [
-        _row(figure)
-        | {
-            "standard_version": standard.version,
-            "standard_digest": standard.digest,
-            "snapshot": snapshot,
-            "simulated": simulated,
-        }
-        for figure in evaluate(courses, error, sections)
-    ]
+    figures = evaluate(courses, error, sections)
+    return rows_of_figures(figures, standard, snapshot=snapshot, simulated=simulated)
+
+
+def rows_of_figures(
+    figures: Iterable[Figure], standard: Standard, *, snapshot: int, simulated: bool
+) -> pl.DataFrame:
+    """Figures as rows of dynamic_evaluation."""
+    stamp = {
+        "standard_version": standard.version,
+        "standard_digest": standard.digest,
+        "snapshot": snapshot,
+        "simulated": simulated,
+    }
+    rows = [_row(figure) | stamp for figure in figures]
     return pl.DataFrame(rows, schema=polars_schema(DYNAMIC_EVALUATION), orient="row")
 
 
