@@ -32,6 +32,7 @@ from benchmarks.worlds.cross_fitted import (
     probabilities,
 )
 from benchmarks.worlds.end_points import end_points
+from benchmarks.worlds.evaluation import evaluation
 from benchmarks.worlds.given_score import given_score
 from benchmarks.worlds.readers import COPIED, copies, readers
 
@@ -65,6 +66,7 @@ FAMILIES: Mapping[str, World] = {
     "readers": readers,
     "copies": of_copies,
     "controls": controls,
+    "evaluation": evaluation,
 }
 """Worlds by name."""
 

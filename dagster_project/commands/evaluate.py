@@ -54,9 +54,9 @@ def evaluate(folder: Path, file: Path, evaluator: str | None) -> None:
     study = load_study()
     try:
         found = evaluate_trial(folder, study, evaluator)
-    except (SeveralEvaluators, UnknownEvaluator) as error:
+    except SeveralEvaluators as error:
         raise click.ClickException(f"{error} with --evaluator") from None
-    except UnreadableTable as error:
+    except (UnknownEvaluator, UnreadableTable) as error:
         raise click.ClickException(str(error)) from None
     page = render_evaluation(found.rows, study, snapshot=None, generated_at=dt.datetime.now(dt.UTC))
     write_together(

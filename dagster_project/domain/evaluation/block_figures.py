@@ -21,6 +21,7 @@ from dagster_project.domain.response.comparison_classes import Resolved, compare
 from dagster_project.domain.response.findings import Rules
 from dagster_project.domain.response.irecist_blocks import ENDS
 from dagster_project.statistics.bootstrap import bootstrap_mean
+from dagster_project.statistics.cross_fitting import of_folds
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.roc import auc_of_few
 
@@ -96,11 +97,10 @@ def _probabilities(
     def gain(name: str) -> Estimate:
         base, of_class, _ = np.array(found).T
         given = {"class": of_class, "recist": np.ones(len(own))}[name]
-        gains = (base - confirmed) ** 2 - (given - confirmed) ** 2
-        return bootstrap_mean(gains, draws=rules["draws"])
+        return _cross_fitted((base - confirmed) ** 2 - (given - confirmed) ** 2, rules)
 
     def difference() -> Estimate:
-        return bootstrap_mean(confirmed - np.array(found)[:, 1], draws=rules["draws"])
+        return _cross_fitted(confirmed - np.array(found)[:, 1], rules)
 
     yield judged(head, "class", "brier_gain", lambda: gain("class"), counts, why)
     yield judged(head, "recist", "brier_gain", lambda: gain("recist"), counts, why)
@@ -108,6 +108,11 @@ def _probabilities(
     if found:
         shipped = int(sum(row[2] for row in found))
         yield share(head, "class", "of_shipped_trials", shipped, len(own))
+
+
+def _cross_fitted(values: np.ndarray, rules: Rules) -> Estimate:
+    """Mean with the bounds of as many folds as there are progressions: each was left out once."""
+    return of_folds(bootstrap_mean(values, draws=rules["draws"]), values.size)
 
 
 def _chances(

@@ -29,9 +29,8 @@ class SeveralEvaluators(ValueError):
     """A trial whose visits several evaluators have graded, of whom one has to be chosen."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        listed = ", ".join(name or "(no name)" for name in names)
         super().__init__(
-            f"the tables have the assessments of {len(names)} evaluators: {listed}; choose one"
+            f"the tables have assessments of {len(names)} evaluators: {_listed(names)}; choose one"
         )
 
 
@@ -39,8 +38,12 @@ class UnknownEvaluator(ValueError):
     """An evaluator that the tables do not have."""
 
     def __init__(self, name: str, names: Sequence[str]) -> None:
-        listed = ", ".join(names)
-        super().__init__(f"no visit of the tables was graded by {name}; they have {listed}")
+        super().__init__(f"no visit was graded by {name!r}; the tables have {_listed(names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in quotation marks, since they hold commas."""
+    return ", ".join(repr(name) for name in names)
 
 
 def courses_of_trial(

@@ -56,11 +56,15 @@ def two_evaluators():
 
 def test_of_several_evaluators_one_is_chosen_by_name():
     graded = two_evaluators()
-    with pytest.raises(SeveralEvaluators, match="2 evaluators: CENTRAL, INVESTIGATOR; choose one"):
+    with pytest.raises(
+        SeveralEvaluators, match="2 evaluators: 'CENTRAL', 'INVESTIGATOR'; choose one"
+    ):
         courses_of_trial(graded, (), ENDPOINTS)
     (course,) = courses_of_trial(graded, (), ENDPOINTS, "CENTRAL")
     assert len(course.visits) == 1
-    with pytest.raises(UnknownEvaluator, match="they have CENTRAL, INVESTIGATOR"):
+    with pytest.raises(
+        UnknownEvaluator, match="by 'NOBODY'; the tables have 'CENTRAL', 'INVESTIGATOR'"
+    ):
         courses_of_trial(graded, (), ENDPOINTS, "NOBODY")
 
 
