@@ -3,9 +3,10 @@
     python -m benchmarks.planted_identifier [--home DIR]
 
 An operator's name is written into one image of the vault, as a fault of the program would leave it.
-The audit of that site alone has to be red, its publication blocked, the exit code not 0, and the
-element named in the run and in `lakehouse status`, without its value; once the file is as it was,
-all is green again. With `--home` the home stays, with the identifier in it, to be looked at:
+The audit of that site alone has to be red, its publication blocked, the exit code not 0, the check
+of blocked sites red in Dagster's pages, and the element named in the run and in `lakehouse status`,
+without its value; once the file is as it was, all is green again. With `--home` the home stays,
+with the identifier in it, to be looked at:
 
     LAKEHOUSE_STUDY=DIR/study.toml lakehouse --home DIR/home dev
 """
@@ -37,13 +38,30 @@ class Seen:
     exit_code: int
     red: tuple[str, ...]
     published: tuple[str, ...]
+    red_in_dagster: bool
     named_in_run: bool
     named_in_status: bool
     value_shown: bool
 
 
-CLEAN = Seen(0, (), SITES, named_in_run=False, named_in_status=False, value_shown=False)
-BLOCKED = Seen(1, SITES[:1], SITES[1:], named_in_run=True, named_in_status=True, value_shown=False)
+CLEAN = Seen(
+    exit_code=0,
+    red=(),
+    published=SITES,
+    red_in_dagster=False,
+    named_in_run=False,
+    named_in_status=False,
+    value_shown=False,
+)
+BLOCKED = Seen(
+    exit_code=1,
+    red=SITES[:1],
+    published=SITES[1:],
+    red_in_dagster=True,
+    named_in_run=True,
+    named_in_status=True,
+    value_shown=False,
+)
 
 
 def main() -> None:
@@ -84,6 +102,7 @@ def _run(trial: Trial) -> Seen:
         exit_code=run.exit_code,
         red=tuple(site for site in SITES if f"{site} intake.vault_audit" in printed),
         published=tuple(site for (site,) in rows),
+        red_in_dagster=not trial.check_passed("published", "blocked_sites"),
         named_in_run=ELEMENT in printed,
         named_in_status=ELEMENT in shown,
         value_shown=any(part in printed + shown for part in NAME.split("^")),
@@ -93,9 +112,9 @@ def _run(trial: Trial) -> Seen:
 def table(found: list[tuple[str, Seen, Seen]]) -> str:
     """One row per run."""
     lines = [
-        "| vault | `lakehouse run` ends with | audit red | sites published "
+        "| vault | `lakehouse run` ends with | audit red | sites published | red in Dagster "
         "| element named in the run | in `lakehouse status` | value shown | as it has to be |",
-        "| --- | ---: | --- | --- | --- | --- | --- | --- |",
+        "| --- | ---: | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for vault, seen, expected in found:
         cells = (
@@ -103,7 +122,8 @@ def table(found: list[tuple[str, Seen, Seen]]) -> str:
             ", ".join(seen.red) or "none",
             ", ".join(seen.published) or "none",
             *("yes" if one else "no" for one in (
-                seen.named_in_run, seen.named_in_status, seen.value_shown, seen == expected,
+                seen.red_in_dagster, seen.named_in_run, seen.named_in_status, seen.value_shown,
+                seen == expected,
             )),
         )  # fmt: skip
         lines.append(f"| {vault} | {' | '.join(map(str, cells))} |")

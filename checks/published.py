@@ -1,13 +1,14 @@
-"""The lake before it is published: nothing in it may identify a person."""
+"""What is published: nothing of it may identify a person, and a site that is left out is seen."""
 
 import dagster as dg
 
 from dagster_project.flow.lake_audit import open_lake_findings
-from dagster_project.flow.vault_audit import advice, summarise
+from dagster_project.flow.vault_audit import advice, open_findings, summarise
 from dagster_project.materialisation import markdown_table
 from dagster_project.resources import Lakehouse
 
 COLUMNS = ("finding", "column", "tables", "first table")
+BLOCKED = ("site", "finding", "element or column", "files or tables", "first")
 
 
 @dg.asset_check(
@@ -36,5 +37,29 @@ def lake_audit(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         metadata={
             "findings": len(findings),
             "places": dg.MetadataValue.md(markdown_table(COLUMNS, places)),
+        },
+    )
+
+
+@dg.asset_check(
+    asset="published",
+    description=(
+        "No site is blocked: red as long as a finding of an audit leaves a site out.\n\n"
+        "没有被暂停的中心：任一中心因审计发现而未发布时，此检查不通过。"
+    ),
+)
+def blocked_sites(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+    """Name each site that is left out, and why: `vault_audit` shows one site at a time."""
+    found = open_findings(lakehouse.home)
+    rows = [(site, *place) for site, some in found.items() for place in summarise(some)]
+    named = "; ".join(f"{site}: {what} {element}" for site, what, element, _, _ in rows)
+    findings = [finding for some in found.values() for finding in some]
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{named}. {'. '.join(advice(findings))}" if found else "0 sites are blocked",
+        metadata={
+            "sites": len(found),
+            "places": dg.MetadataValue.md(markdown_table(BLOCKED, rows)),
         },
     )

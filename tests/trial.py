@@ -23,6 +23,7 @@ import polars as pl
 import pytest
 import sqlalchemy
 from click.testing import CliRunner, Result
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from dagster_project.commands.run import Flow, run_flow
 from dagster_project.flow.intake import session_keys
@@ -289,6 +290,13 @@ class Trial:
             key: getattr(value, "value", value)
             for key, value in record.asset_materialization.metadata.items()
         }
+
+    def check_passed(self, asset: str, check: str) -> bool:
+        """Whether a check is green in Dagster's pages, which show how it ended last."""
+        key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+        with self.entered(), dg.DagsterInstance.get() as instance:
+            last = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        return last.status is AssetCheckExecutionRecordStatus.SUCCEEDED
 
     def work(self) -> dict[str, int]:
         """What the last run computed anew, by asset and site.

@@ -61,6 +61,7 @@ def test_makers_whose_names_are_capitalised_words_are_no_finding(delivered: Deli
     assert delivered.exit_code == 0, delivered.output
     assert _published(delivered, "scans") == set(SITES)
     assert "Audit of the vault: nothing found" in delivered.trial.call("status").output
+    assert delivered.trial.check_passed("published", "blocked_sites")
 
 
 def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
@@ -80,6 +81,9 @@ def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
     assert result.exit_code == 1
     assert "AAAA intake.vault_audit" in said
     assert "BBBB intake.vault_audit" not in said
+    assert not delivered.trial.check_passed("published", "blocked_sites"), (
+        "what Dagster shows of `vault_audit` is of the site that came last, which has no finding"
+    )
     assert "element that must not be there (0008,1070) in 1 files" in said
     assert _published(delivered, "scans") == _published(delivered, "patients") == {"BBBB"}
     assert "(0008,1070)" in shown
@@ -91,4 +95,5 @@ def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
     first.write_bytes(clean)
     (vault / "AAAA" / KEPT).unlink()
     assert delivered.trial.call("run").exit_code == 0
+    assert delivered.trial.check_passed("published", "blocked_sites")
     assert _published(delivered, "scans") == set(SITES)
