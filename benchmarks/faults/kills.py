@@ -251,7 +251,7 @@ def judge_at_once(seen: Seen | None, bounds: Bounds, count: Count, where: str) -
         count.examples.append(f"{where}: what lies there cannot be read")
         return
     half = [*between(seen.digests, bounds), *(f"manifest {site}" for site in seen.manifest)]
-    lost = [name for name in bounds.before if name not in seen.digests]
+    lost = [n for n in bounds.before if n in bounds.after and n not in seen.digests]
     count.doubled += bool(seen.doubled)
     count.partial += bool(half)
     count.lost += bool(lost)

@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -45,7 +45,10 @@ CATALOGUE = "catalog.sqlite"
 """Copied before it is looked at, for whoever writes it may have locked it."""
 
 Digests = Mapping[str, str]
-"""Of a table's rows of one site (`scans BJCH`), a published table, an image, the names of pages."""
+"""Of rows that are written whole, of a published table, an image, the names of pages.
+
+Rows are those of one site (`scans BJCH`), of a whole table, or as `IN_BATCHES` says.
+"""
 
 Files = Mapping[str, tuple[int, ...]]
 """Size and time of files below a home, by path: what tells that one was written.
@@ -53,8 +56,11 @@ Files = Mapping[str, tuple[int, ...]]
 A copy of a home has them too, so that what was found of a file is found again in the copy.
 """
 
-IN_BATCHES = ("delta_features",)
-"""Tables that one asset writes a site at a time, each in a transaction, patients whole."""
+IN_BATCHES = ("radiomic_features", "delta_features")
+"""Tables of which a transaction writes some lesions or patients of a site.
+
+What was computed of one bears one `input_fingerprint`: it is there whole or not at all.
+"""
 
 STATES = """
 SELECT t.table_name, d.path, x.path
@@ -240,27 +246,32 @@ def _states_of(catalogue: Path) -> Mapping[str, list[Any]]:
 
 def _read(lake: Lake, table: Table) -> tuple[Digests, bool]:
     """Digests by site, and whether a key stands twice; no digest where there are no rows."""
-    by_site = table.by_site or table.name in IN_BATCHES
-    statement = _statement(table.name, table.names, table.key, by_site=by_site)
-    digests, double = {}, False
-    for site, rows, sums, twice in lake.query(statement).fetchall():
-        double |= twice > 0
-        digests |= {f"{table.name} {site}".strip(): f"{rows} {sums}"} if rows else {}
+    digests = {
+        " ".join((table.name, *unit)): f"{rows} {sums}"
+        for *unit, rows, sums in lake.query(_sums(table.name, table.names, _unit(table))).fetchall()
+        if rows
+    }
+    keys = ", ".join(f'"{c}"' for c in table.key)
+    twice = f'SELECT count(*) > count(DISTINCT row({keys})) FROM "{table.name}"'
+    ((double,),) = lake.query(twice).fetchall()
     return digests, double
 
 
-def _statement(name: str, columns: Iterable[str], key: Iterable[str], *, by_site: bool) -> str:
-    """Rows, the sum of their hashes and how many keys stand twice, by site.
+def _unit(table: Table) -> tuple[str, ...]:
+    """Columns that name what one transaction writes whole."""
+    if table.name in IN_BATCHES:
+        return ("site", "input_fingerprint")
+    return ("site",) if table.by_site else ()
+
+
+def _sums(name: str, columns: Iterable[str], unit: Sequence[str] = ()) -> str:
+    """A statement that gives the rows and the sum of their hashes, by unit.
 
     The sum is free of the order of rows, and two equal rows do not cancel out in it.
     """
     row = ", ".join(f'"{c}"' for c in columns if c not in LEFT_OUT)
-    keys = ", ".join(f'"{c}"' for c in key)
-    return (
-        f"SELECT {'site' if by_site else repr('')}, count(*), sum(hash(row({row}))), "
-        f"count(*) - count(DISTINCT row({keys})) "
-        f'FROM "{name}" {"GROUP BY site" if by_site else ""}'
-    )
+    wanted = ", ".join((*unit, "count(*)", f"sum(hash(row({row})))"))
+    return f'SELECT {wanted} FROM "{name}" {"GROUP BY " + ", ".join(unit) if unit else ""}'
 
 
 def _state(file: Path) -> tuple[int, ...]:
@@ -289,8 +300,7 @@ def _published_tables(file: Path) -> Digests:
         ).fetchall():
             columns[table].append(column)
         for name, own in columns.items():
-            statement = _statement(name, own, own[:1], by_site=False)
-            ((_, rows, sums, _),) = store.execute(statement).fetchall()
+            ((rows, sums),) = store.execute(_sums(name, own)).fetchall()
             found[f"published {name}"] = f"{rows} {sums}"
     return found
 

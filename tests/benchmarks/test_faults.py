@@ -46,6 +46,7 @@ import polars as pl
 from benchmarks.faults.setting import in_process, trial_of
 from benchmarks.faults.viewing import Viewer
 from dagster_project.lake.store import open_lake
+from tests.domain import records
 root = Path(sys.argv[1])
 trial = trial_of(root)
 trial.home.make()
@@ -62,9 +63,20 @@ viewer, found = Viewer(trial, root / "log"), []
 for days in ([1], [1, 2], [1, 3], [1]):
     assert in_process(lambda: write(days), root / "work").code == 0, (root / "work").read_text()
     found.append([viewer.changed(), viewer.look().digests.get("follow_up AA"), viewer.changed()])
+
+def compute(digest):
+    rows = records.table("delta_features", {"site": "AA", "input_fingerprint": digest})
+    with open_lake(trial.home) as lake:
+        lake.exchange("delta_features", site="AA", removed=[], added=rows)
+
+units = []
+for digest in "12":
+    assert in_process(lambda: compute(digest), root / "work").code == 0, (root / "work").read_text()
+    seen = viewer.look()
+    units.append([[n for n in seen.digests if n.startswith("delta")], list(seen.doubled)])
 for file in (trial.root / "lake" / "data").rglob("*.parquet"):
     file.unlink()
-print(json.dumps([*found, viewer.look() is None]))
+print(json.dumps([*found, units, viewer.look() is None]))
 """
 
 
@@ -88,11 +100,15 @@ def test_a_process_is_stopped_and_killed_at_its_moments_gives_its_answer_or_says
 
 
 def test_what_lies_in_a_home_is_seen_and_seen_to_change(tmp_path):
-    *found, gone = _of_script(LOOKING, tmp_path)
+    *found, units, gone = _of_script(LOOKING, tmp_path)
     first, more, other, again = (digest for _, digest, _ in found)
     assert [(before, after) for before, _, after in found] == [(True, False)] * 4
     assert len({first, more, other}) == 3
     assert again == first
+    assert units == [
+        [["delta_features AA 1"], []],
+        [["delta_features AA 1", "delta_features AA 2"], ["delta_features"]],
+    ], "what is computed of one patient is judged by itself, and one key twice in all of them"
     assert gone
 
 
@@ -110,12 +126,14 @@ def test_a_table_that_is_neither_as_before_nor_as_after_is_named():
         (Seen({"scans AA": "1"}, manifest=("AA",)), "partial"),
         (Seen({"scans AA": "1"}, doubled=("scans",)), "doubled"),
         (Seen({}), "lost"),
+        (Seen({"scans AA": "2", "scans BB": "1"}), None),
         (None, "partial"),
     ],
 )
 def test_what_lies_there_at_a_moment_is_judged(seen, fault):
     count = Count()
-    judge_at_once(seen, Bounds({"scans AA": "1"}, {"scans AA": "2"}), count, "here")
+    bounds = Bounds({"scans AA": "1", "scans BB": "1"}, {"scans AA": "2"})
+    judge_at_once(seen, bounds, count, "here")
     assert {name for name in ("partial", "doubled", "lost") if getattr(count, name)} == (
         {fault} if fault else set()
     )
