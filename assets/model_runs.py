@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from dagster_project.flow.model_runs import train_behind_the_gate
+from dagster_project.flow.unfinished_training import training_is_written
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.materialisation import materialize_result, pass_or_skip, table_asset
 from dagster_project.resources import Lakehouse
@@ -38,6 +39,7 @@ def model_runs(
 def _train(lakehouse: Lakehouse) -> dg.MaterializeResult:
     learned = train_behind_the_gate(lakehouse)
     write = lakehouse.lake.replace(MODEL_RUNS.name, learned.model_runs)
+    training_is_written(lakehouse)
     facts = {
         "trained": ", ".join(learned.trained) or "none",
         "trained_on_snapshot": learned.snapshot,

@@ -35,6 +35,7 @@ from dagster_project.flow.training_state import (
     load_training_state,
     save_training_state,
 )
+from dagster_project.flow.unfinished_training import note_registry, undo_unfinished
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
@@ -133,7 +134,9 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> TrainingOutcome:
        feature.
     2. A task other than the primary one that cannot be trained on this cohort is left out, with the
        reason.
+    3. A training that was killed before its rows were written is undone first.
     """
+    undo_unfinished(lakehouse)
     verdicts, snapshot = pass_gate(lakehouse)
     learned = TrainingOutcome(
         lakehouse.lake.read(MODEL_RUNS.name), load_predictions(lakehouse), snapshot
@@ -244,6 +247,7 @@ def _train(
     section = study.learning
     trained = train(learners, dataset, section, section["seed"])
     refuse_other_protocol(lakehouse)
+    note_registry(lakehouse, dataset.task.name)
     fresh = log_models(
         trained,
         tracking_uri=home.mlflow_uri,

@@ -18,6 +18,7 @@ from dagster_project.flow.model_runs import with_aliases
 from dagster_project.flow.predictions import forget_predictions, load_predictions, save_predictions
 from dagster_project.flow.publication import bring_up_to_date, publish_home
 from dagster_project.flow.trace_search import picture_marks
+from dagster_project.flow.unfinished_training import undo_unfinished
 from dagster_project.intake.identity.pseudonyms import forget_site, is_audited, write_audit
 from dagster_project.intake.vault.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.catalogue_backup import remove_backups
@@ -191,8 +192,10 @@ def forget_partition(site: str) -> None:
 def mark_learnt(lakehouse: Lakehouse, runs: Sequence[str]) -> None:
     """Mark the models that were trained on the patient: they lose their alias, also in the tables.
 
-    They predict nothing any more; the next run trains others without the patient.
+    They predict nothing any more; the next run trains others without the patient. Models of a
+    training that was killed have no row by which to know them: they go.
     """
+    undo_unfinished(lakehouse)
     if not runs:
         return
     from models.operation.registry import mark_models

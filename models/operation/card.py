@@ -34,9 +34,13 @@ class TrainingRecord:
     checks: Mapping[str, SanityCheck] = field(default_factory=dict)
 
 
+ROLES = ("model", "negative_control")
+"""What a trained model is, by whether it is a negative control."""
+
+
 def role(model: TrainedModel) -> str:
-    """`negative_control` or `model`."""
-    return "negative_control" if model.negative_control else "model"
+    """One of `ROLES`."""
+    return ROLES[model.negative_control]
 
 
 def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:

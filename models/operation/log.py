@@ -167,7 +167,7 @@ def _promote(
 def _judged(
     model: TrainedModel, row: dict[str, Any], context: _Context, section: Section
 ) -> dict[str, Any]:
-    name, alias = registered_name(model.dataset.task.name, "model"), section["champion_alias"]
+    name, alias = registered_name(model.dataset.task.name), section["champion_alias"]
     looked = looks_taken(context.client, name)
     look = look_due(model.dataset.y.size, looked, section)
     if look is None:

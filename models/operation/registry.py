@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.evaluation.training import TrainedModel
 from models.learners.learners import FittedModel
-from models.operation.card import role
+from models.operation.card import ROLES, role
 from models.operation.files import load_model, load_reference
 from models.operation.prediction import ServedModel
 
@@ -76,7 +76,7 @@ def find_registered(client: MlflowClient, name: str, aliases: Sequence[str]) -> 
 
 def find_served(tracking_uri: str, task: str, aliases: Sequence[str]) -> Registered | None:
     """`find_registered` among the models of a task."""
-    return find_registered(make_client(tracking_uri), registered_name(task, "model"), aliases)
+    return find_registered(make_client(tracking_uri), registered_name(task), aliases)
 
 
 def load_served(tracking_uri: str, found: Registered) -> ServedModel:
@@ -109,14 +109,14 @@ def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedMod
 
 def aliases_held(tracking_uri: str, task: str, aliases: Sequence[str]) -> dict[str, str]:
     """The alias that each run's version holds now, of several the first; by run."""
-    client, name = make_client(tracking_uri), registered_name(task, "model")
+    client, name = make_client(tracking_uri), registered_name(task)
     held = (find_registered(client, name, (alias,)) for alias in reversed(aliases))
     return {found.run: found.alias for found in held if found}
 
 
-def registered_name(task: str, role: str) -> str:
-    """Name of the registered model of a task; a negative control has one of its own."""
-    return f"response-{task}" if role == "model" else f"response-{task}-{role.replace('_', '-')}"
+def registered_name(task: str, role: str = ROLES[0]) -> str:
+    """Name of the registered model that holds a task's models, or its negative controls."""
+    return f"response-{task}" if role == ROLES[0] else f"response-{task}-{role.replace('_', '-')}"
 
 
 def register_version(
