@@ -99,7 +99,7 @@ def write_evaluation(
     generated_at: datetime,
 ) -> Path:
     """Write the evaluation of the dynamic standard."""
-    rows = s.completed(tables)["dynamic_evaluation"]
+    rows = completed(tables)["dynamic_evaluation"]
     page = render_evaluation(rows, study, snapshot=snapshot, generated_at=generated_at)
     return put(folder / EVALUATION, page)
 

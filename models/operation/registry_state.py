@@ -10,13 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.operation.card import ROLES
-from models.operation.registry import (
-    LOOK,
-    WITHDRAWN,
-    find_registered,
-    make_client,
-    registered_name,
-)
+from models.operation.registry import LOOK, WITHDRAWN, find_registered, make_client, registered_name
 
 
 @dataclass(frozen=True)
