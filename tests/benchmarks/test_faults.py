@@ -67,13 +67,14 @@ for days in ([1], [1, 2], [1, 3], [1]):
 def compute(digest):
     rows = records.table("delta_features", {"site": "AA", "input_fingerprint": digest})
     with open_lake(trial.home) as lake:
-        lake.exchange("delta_features", site="AA", removed=[], added=rows)
+        lake.replace_by_fingerprint("delta_features", site="AA", removed=[], added=rows)
 
 units = []
 for digest in "12":
     assert in_process(lambda: compute(digest), root / "work").code == 0, (root / "work").read_text()
     seen = viewer.look()
-    units.append([[n for n in seen.digests if n.startswith("delta")], list(seen.doubled)])
+    names = sorted(n for n in seen.digests if n.startswith("delta"))
+    units.append([names, list(seen.doubled)])
 for file in (trial.root / "lake" / "data").rglob("*.parquet"):
     file.unlink()
 print(json.dumps([*found, units, viewer.look() is None]))
