@@ -213,3 +213,25 @@ def test_the_next_job_waits_until_none_of_the_first_is_left(
     assert isinstance(request, dg.RunRequest)
     assert request.run_key == ended.run_id
     assert sensor.job.name == then
+
+
+def test_three_quiet_sites_start_nothing_and_a_changed_one_one_run_of_the_cohort(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
+    """The cohort's run follows a site's; a run key is run once, however often it is asked for."""
+    deliver(home / "landing" / "CC" / "clinical" / "patients.csv")
+    look = Look(instance)
+    assert [look(), look()] == [[], ["AA", "BB", "CC"]]
+    assert [look(), look()] == [[], []], "quiet"
+    deliver(home / "landing" / "BB" / "dicom" / "1.dcm")
+    assert [look(), look(), look()] == [[], ["BB"], []]
+    ended = create_run_for_test(instance, job_name="site", status=dg.DagsterRunStatus.SUCCESS)
+    name = "cohort_after_site_success"
+    context = dg.build_run_status_sensor_context(
+        sensor_name=name,
+        dagster_instance=instance,
+        dagster_run=ended,
+        dagster_event=dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="site"),
+    )
+    requests = [BY_NAME[name](context) for _ in range(2)]
+    assert {request.run_key for request in requests} == {ended.run_id}
