@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.operation.card import ROLES
 from models.operation.registry import LOOK, WITHDRAWN, find_registered, make_client, registered_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,14 @@ def read_registry(tracking_uri: str, task: str, aliases: Sequence[str]) -> Regis
     held = {alias: find_registered(client, name, (alias,)) for alias in aliases}
     models = client.search_registered_models(f"name='{name}'")
     return RegistryState(
-        {n: [str(v.version) for v in client.search_model_versions(f"name='{n}'")] for n in names},
+        {n: _versions(client, n) for n in names},
         {alias: found.version for alias, found in held.items() if found},
         models[0].tags.get(LOOK) if models else None,
     )
+
+
+def _versions(client: MlflowClient, name: str) -> list[str]:
+    return [str(v.version) for v in client.search_model_versions(f"name='{name}'")]
 
 
 def restore_registry(

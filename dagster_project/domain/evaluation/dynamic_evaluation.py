@@ -231,7 +231,11 @@ def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
 
 def _as_of(blocks: Sequence[Row], visits: Sequence[Row]) -> dict[str, list[Row]]:
     """Blocks as of each visit; none is an answer too."""
-    return {v["visit"]: [b for b in blocks if b["as_of_visit"] == v["visit"]] for v in visits}
+    found: dict[str, list[Row]] = {visit["visit"]: [] for visit in visits}
+    for block in blocks:
+        if block["as_of_visit"] in found:
+            found[block["as_of_visit"]].append(block)
+    return found
 
 
 def _survival(times: Sequence[Row], endpoint: str) -> Survival | None:
