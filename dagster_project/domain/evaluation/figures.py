@@ -10,15 +10,15 @@ import numpy as np
 
 from dagster_project.domain.response.findings import Rules
 from dagster_project.statistics.binomial import proportion
-from dagster_project.statistics.bootstrap import bootstrap_mean
 from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.jackknife import jackknife_reach
 
 ALL_SITES = "*"
 
 TOO_FEW = "not estimable: {fewer} of the rarer outcome among {n}, at least {minimum} are needed"
 FEW_EVENTS = "not estimable: {events} events of {n}, at least {minimum} are needed"
 NOBODY = "not estimable: nobody is of this population"
-ONE_PATIENT = "not estimable: one patient has no interval"
+FEW_PATIENTS = "not estimable: {n} patients, at least {minimum} are needed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,20 @@ def share(population: Population, comparator: str, statistic: str, count: int, n
 def mean_days(
     population: Population, comparator: str, statistic: str, days: Sequence[float], rules: Rules
 ) -> Figure:
-    """Mean over patients with the interval over patients drawn with replacement."""
-    unit, n = "d", len(days)
-    if n < 2:
-        return withheld(population, comparator, statistic, unit, ONE_PATIENT if n else NOBODY, n)
-    found = bootstrap_mean(np.array(days, dtype=float), draws=rules["draws"])
-    return Figure(population, comparator, statistic, unit, found, n)
+    """Mean over patients with Student's interval; not of fewer than events are needed."""
+    unit, n, minimum = "d", len(days), rules["events_minimum"]
+    if n < minimum:
+        why = FEW_PATIENTS.format(n=n, minimum=minimum) if n else NOBODY
+        return withheld(population, comparator, statistic, unit, why, n)
+    return Figure(population, comparator, statistic, unit, mean_of(np.array(days, float)), n)
+
+
+def mean_of(values: np.ndarray) -> Estimate:
+    """Mean of two values or more with Student's interval, by leaving out each in turn."""
+    without = (values.sum() - values) / (values.size - 1)
+    reach = float(jackknife_reach(without))
+    mean = float(values.mean())
+    return Estimate(mean, mean - reach, mean + reach)
 
 
 def too_few(n: int, events: int, rules: Rules) -> str | None:
