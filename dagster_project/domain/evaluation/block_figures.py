@@ -28,7 +28,7 @@ from dagster_project.statistics.roc import auc_of_few
 NO_RATE = "withheld: no exchange rate for net benefit is signed in the protocol"
 NO_STOP = "not estimable: the standard never advises to stop treatment"
 FEW_RESETS = (
-    "not estimable: {resets} progressions that were reset, of {n} scanned again, "
+    "not estimable: {resets} of {n} progressions that were scanned again were reset, "
     "at least {minimum} are needed"
 )
 

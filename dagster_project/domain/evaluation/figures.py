@@ -18,7 +18,7 @@ ALL_SITES = "*"
 TOO_FEW = "not estimable: {fewer} of the rarer outcome among {n}, at least {minimum} are needed"
 FEW_EVENTS = "not estimable: {events} events of {n}, at least {minimum} are needed"
 NOBODY = "not estimable: nobody is of this population"
-FEW_PATIENTS = "not estimable: {n} patients, at least {minimum} are needed"
+FEW_PATIENTS = "not estimable: n = {n}, at least {minimum} are needed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from dagster_project.statistics.cross_fitting import of_folds
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.roc import auc_difference, auc_of_few
 from dagster_project.statistics.survival import kaplan_meier
-from dagster_project.statistics.time_dependent import auc_at, brier_at
+from dagster_project.statistics.time_dependent import FOLLOWED_TOO_SHORT, auc_at, brier_at
 
 STABLE = ("iSD", "iNON_CR_NON_PD")
 
@@ -201,18 +201,21 @@ def _scores(rows: Sequence[Landmark]) -> Mapping[str, Floats]:
 def _progressed(times: Times, head: Population, horizon: int) -> Figure:
     """The base rate: 1 - S(horizon) by Kaplan and Meier, its log-log band."""
     statistic, counts = f"progressed_by_{horizon}", (len(times.days), int(times.events.sum()))
+    return Figure(head, "base_rate", statistic, "share", _risk_by(times, horizon), *counts)
+
+
+def _risk_by(times: Times, horizon: int) -> Estimate:
+    """Not known where nobody is followed so far; without an event by then it has no band."""
     curve = kaplan_meier(times.days.tolist(), times.events.tolist())
-    place = max((k for k, t in enumerate(curve.time) if t <= horizon), default=None)
-    if place is None:
-        found = Estimate(0.0, reason=NO_EVENT)
-    else:
-        low, high = curve.lower[place], curve.upper[place]
-        found = Estimate(
-            1 - curve.survival[place],
-            None if high is None else 1 - high,
-            None if low is None else 1 - low,
-        )
-    return Figure(head, "base_rate", statistic, "share", found, *counts)
+    risk = 1 - curve.survival_at(horizon)
+    if risk < 1 and not curve.at_risk_at(horizon):
+        return Estimate(None, reason=FOLLOWED_TOO_SHORT)
+    if not risk:
+        return Estimate(0.0, reason=NO_EVENT)
+    place = max(k for k, t in enumerate(curve.time) if t <= horizon)
+    low, high = curve.lower[place], curve.upper[place]
+    bounds = (None if high is None else 1 - high, None if low is None else 1 - low)
+    return Estimate(risk, *bounds)
 
 
 def _concordance(

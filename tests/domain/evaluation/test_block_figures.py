@@ -149,7 +149,7 @@ def test_days_of_few_progressions_are_not_estimable():
     rows = [progression(n) for n in range(RULES["events_minimum"] - 1)]
     figure = by_name(timing_figures(rows, "*", SECTIONS))["all", "observed", "days_open"]
     assert figure.found.value is None
-    assert f"{len(rows)} patients" in figure.found.reason
+    assert f"n = {len(rows)}," in figure.found.reason
 
 
 def test_net_benefit_has_no_rate():
