@@ -211,15 +211,24 @@ def courses_of(
             visits=own,
             blocks=today[who],
             known=_as_of(then[who], own),
-            baseline_day=next((s["day"] for s in scans[who] if s["visit"] == BASELINE), None),
-            planned={p["visit"]: p["planned_scan_day"] for p in next_cts[who]},
+            baseline_day=_day_of_baseline(scans[who]),
+            planned=_by_visit(next_cts[who], "planned_scan_day"),
             progression=_survival(times[who], "pfs"),
             death=_survival(times[who], "os"),
-            shown={row["visit"]: row for row in shown[who]},
-            simulated=any(v["simulated"] for v in own),
+            shown=_by_visit(shown[who]),
+            simulated=own[0]["simulated"],
         )
         for who, own in sorted(visits.items())
     ]
+
+
+def _day_of_baseline(scans: Sequence[Row]) -> int | None:
+    return next((s["day"] for s in scans if s["visit"] == BASELINE), None)
+
+
+def _by_visit(rows: Sequence[Row], column: str | None = None) -> dict[str, Any]:
+    """Rows, or a column of theirs, by visit."""
+    return {row["visit"]: row[column] if column else row for row in rows}
 
 
 def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
@@ -230,12 +239,11 @@ def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
 
 
 def _as_of(blocks: Sequence[Row], visits: Sequence[Row]) -> dict[str, list[Row]]:
-    """Blocks as of each visit; none is an answer too."""
-    found: dict[str, list[Row]] = {visit["visit"]: [] for visit in visits}
+    """Blocks as of each visit that has a response; no block is an answer too."""
+    found: dict[str, list[Row]] = defaultdict(list)
     for block in blocks:
-        if block["as_of_visit"] in found:
-            found[block["as_of_visit"]].append(block)
-    return found
+        found[block["as_of_visit"]].append(block)
+    return {v["visit"]: found[v["visit"]] for v in visits}
 
 
 def _survival(times: Sequence[Row], endpoint: str) -> Survival | None:

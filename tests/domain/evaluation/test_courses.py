@@ -141,3 +141,11 @@ def test_a_doubtful_new_lesion_opens_no_block_at_its_first_appearance():
     assert (first.state, first.recist) == ("controlled", "SD")
     (found,) = progressions(sizes, doubtful=["T1"])
     assert not found.first_visit
+
+
+def test_a_ct_that_is_not_read_yet_decides_nothing_and_was_made():
+    """The block stays open at a CT without findings, as at one that could not be evaluated."""
+    sizes, visits = {"L1": [50, 70]}, ("T0", "T1", "T2")
+    assert [r.state for r in landmarks(sizes, visits=visits)] == ["open", "open"]
+    (found,) = progressions(sizes, visits=visits)
+    assert (found.rescanned, found.outcome) == (True, "open")
