@@ -52,7 +52,7 @@ def blocked_sites(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Name each site that is left out, and why: `vault_audit` shows one site at a time."""
     found = open_findings(lakehouse.home)
     rows = [(site, *place) for site, some in found.items() for place in summarise(some)]
-    named = "; ".join(f"{site}: {what} {element}" for site, what, element, _, _ in rows)
+    named = "; ".join(f"{site}: {what} {element}".rstrip() for site, what, element, _, _ in rows)
     findings = [finding for some in found.values() for finding in some]
     return dg.AssetCheckResult(
         passed=not found,
