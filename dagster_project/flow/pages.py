@@ -17,7 +17,7 @@ from dagster_project.lake.clock import CLOCK
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse
-from dagster_project.study import Study
+from dagster_project.study import Study, digest_of
 
 if TYPE_CHECKING:
     from dagster_project.reports.patient_reports import HabitatMap, LesionPicture
@@ -26,14 +26,24 @@ TOO_LONG = ("radiomic_features", "control_features", "delta_features")
 """Tables that no page lists."""
 
 
+_READ: dict[str, dict[str, pl.DataFrame]] = {}
+"""What was read last, by the files it lies in: the pages of one run show the same rows."""
+
+
 def page_tables(lakehouse: Lakehouse) -> dict[str, pl.DataFrame]:
     """All tables that pages show, of one snapshot.
 
     The mark of the gate and the counts of disclosure are as they are now.
     """
-    bring_up_to_date(lakehouse.lake, lakehouse.study)
+    lake = lakehouse.lake
+    bring_up_to_date(lake, lakehouse.study)
     names = [t.name for t in TABLES if t.name not in TOO_LONG]
-    return dict(zip(names, lakehouse.read(*names, as_of=lakehouse.lake.snapshot()), strict=True))
+    with lake.one_snapshot():
+        state = digest_of([str(lakehouse.home.root), [lake.state(name) for name in names]])
+        if state not in _READ:
+            _READ.clear()
+            _READ[state] = dict(zip(names, lakehouse.read(*names), strict=True))
+    return dict(_READ[state])
 
 
 def write_study_page(lakehouse: Lakehouse) -> Path:
