@@ -276,9 +276,11 @@ A column that has another name or comment is no row that differs.
 """
 
 
-def files(table: Table) -> str:
+def files(table: Table, as_of: int | None = None) -> str:
     """The files of a table, and beside each the file of its deletions."""
-    return f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{table.name}')"
+    of_snapshot = "" if as_of is None else f", snapshot_version => {as_of}"
+    arguments = f"'lake', '{table.name}'{of_snapshot}"
+    return f"SELECT data_file, delete_file FROM ducklake_list_files({arguments})"
 
 
 def files_with_sizes(tables: Iterable[Table]) -> str:

@@ -236,9 +236,10 @@ class Lake:
         """
         declared = BY_NAME[table]
         with _snapshot_named(as_of), uninterrupted(), self.one_snapshot():
-            if as_of is None and not self._rows(sql.files(declared)):
-                where = "FALSE"  # planning a scan of no file takes ten times as long as a small one
             source = None if as_of is None else self._former_source(declared, as_of)
+            of_today = source is None and self._as_of is None
+            if of_today and not self._rows(sql.files(declared, as_of)):
+                where = "FALSE"  # planning a scan of no file takes ten times as long as a small one
             statement = sql.select(
                 declared, by_site=site is not None, as_of=as_of, where=where, source=source
             )
