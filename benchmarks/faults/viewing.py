@@ -148,10 +148,15 @@ class Viewer:
         for name in self._files:
             target = self._image.root / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.name.startswith(CATALOGUE):
-                shutil.copy2(self._home / name, target)
+            if target.name.startswith(CATALOGUE) or self._on_another_disk:
+                shutil.copy2(self._home / name, target, follow_symlinks=False)
             else:
                 os.link(self._home / name, target, follow_symlinks=False)
+
+    @property
+    def _on_another_disk(self) -> bool:
+        """Whether the home's files cannot be linked: where a full disk is tried it is a mount."""
+        return self._home.stat().st_dev != self._image.root.parent.stat().st_dev
 
     def _start(self) -> None:
         (asked, ask), (answer, answered) = os.pipe(), os.pipe()
