@@ -130,7 +130,7 @@ def test_a_protocol_meets_every_printed_value(shared_data, ct_phantom, quick, na
         shared_data / "ibsi" / f"ibsi_1_chest_config_{name.lower()}.csv"
     )
     verdicts = [
-        ibsi.Verdict(tag, tag, *expected, found[tag])
+        ibsi.IbsiVerdict(tag, tag, *expected, found[tag])
         for tag, expected in reference.items()
         if ibsi.family_of(tag) in ibsi.FAMILY_NAMES and "_mask_" not in tag
     ]
