@@ -8,22 +8,15 @@ from pathlib import Path
 
 import click
 
+from dagster_project.commands.trial_tables import folder_argument, out_option, print_input
+
 SHOWN = ("timing", "reclassification", "rescan", "progression")
 """Questions whose figures are printed; all of them are in the file and on the page."""
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option(
-    "--out",
-    "file",
-    required=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The figures, .csv or .parquet; the page lies beside it as .html.",
-)
+@folder_argument
+@out_option("The figures, .csv or .parquet; the page lies beside it as .html.")
 @click.option(
     "--evaluator", metavar="NAME", help="Whose assessments, where the tables have those of several."
 )
@@ -43,20 +36,18 @@ def evaluate(folder: Path, file: Path, evaluator: str | None) -> None:
         SeveralEvaluators,
         UnknownEvaluator,
     )
-    from dagster_project.flow.trial_evaluation import evaluate_trial
+    from dagster_project.flow.trial_evaluation import NothingToEvaluate, evaluate_trial
     from dagster_project.flow.trial_tables import UnreadableTable
     from dagster_project.flow.whole_files import write_frame, write_together
     from dagster_project.reports.evaluation import render_evaluation, written
     from dagster_project.study import load_study
 
-    if file.suffix.lower() not in {".csv", ".parquet"}:
-        raise click.ClickException("--out must end in .csv or .parquet")
     study = load_study()
     try:
         found = evaluate_trial(folder, study, evaluator)
     except SeveralEvaluators as error:
         raise click.ClickException(f"{error} with --evaluator") from None
-    except (UnknownEvaluator, UnreadableTable) as error:
+    except (NothingToEvaluate, UnknownEvaluator, UnreadableTable) as error:
         raise click.ClickException(str(error)) from None
     page = render_evaluation(found.rows, study, snapshot=None, generated_at=dt.datetime.now(dt.UTC))
     write_together(
@@ -65,7 +56,7 @@ def evaluate(folder: Path, file: Path, evaluator: str | None) -> None:
             file.with_suffix(".html"): lambda path: path.write_text(page, encoding="utf-8"),
         }
     )
-    print_table("Read", ["File", "Table", "Rows"], found.files)
+    print_input(found.trial, found.flags)
     print_table(
         "Evaluation",
         ["Question", "Population", "Of", "Figure", "Value", "95 %", "n"],
@@ -83,6 +74,11 @@ def evaluate(folder: Path, file: Path, evaluator: str | None) -> None:
             if r["question"] in SHOWN and r["estimable"]
         ],
     )
+    if found.undated:
+        click.echo(
+            f"\n{found.undated} graded visits have no day from baseline and are left out, "
+            f"and with them {found.left_out} subjects"
+        )
     missing = found.rows.filter(estimable=False).height
     click.echo(
         f"\n{found.subjects} subjects, {found.rows.height} figures, {missing} of them not "

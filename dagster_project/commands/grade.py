@@ -10,22 +10,12 @@ from typing import Any
 import click
 import polars as pl
 
-PLACES_SHOWN = 10
-"""Rows that are named on the screen for each rule; all of them are in the table of flags."""
+from dagster_project.commands.trial_tables import folder_argument, out_option, print_input
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option(
-    "--out",
-    "file",
-    required=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The graded visits, .csv or .parquet.",
-)
+@folder_argument
+@out_option("The graded visits, .csv or .parquet.")
 def grade(folder: Path, file: Path) -> None:
     """Grade the SDTM tables TU, TR and RS of DIR by RECIST 1.1 and iRECIST; needs no lake.
 
@@ -42,27 +32,16 @@ def grade(folder: Path, file: Path) -> None:
     Example:
       lakehouse grade trial/sdtm --out graded.csv
     """
-    from dagster_project.commands.terminal import print_table
-    from dagster_project.domain.external_trials.trial_grading import grade_trial
-    from dagster_project.flow.trial_tables import UnreadableTable, read_trial
+    from dagster_project.flow.trial_tables import UnreadableTable, grade_tables, read_trial
     from dagster_project.flow.whole_files import write_frame, write_together
     from dagster_project.study import load_study
 
-    if file.suffix.lower() not in {".csv", ".parquet"}:
-        raise click.ClickException("--out must end in .csv or .parquet")
     try:
         trial = read_trial(folder)
     except UnreadableTable as error:
         raise click.ClickException(str(error)) from None
     study = load_study()
-    graded = grade_trial(
-        trial["TU"],
-        trial["TR"],
-        trial["RS"],
-        trial["DM"],
-        study.section("recist"),
-        study.section("irecist"),
-    )
+    graded = grade_tables(trial, study)
     flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
     flagged, blocks = (
         file.with_name(f"{file.stem}.{kind}{file.suffix}") for kind in ("flags", "blocks")
@@ -74,26 +53,10 @@ def grade(folder: Path, file: Path) -> None:
             blocks: partial(write_frame, graded.blocks),
         }
     )
-    print_table("Read", ["File", "Table", "Rows"], trial.files)
-    _print_lines(
-        "Not read", [f"{u.name}: {u.why.removeprefix('not read: ')}" for u in trial.unread]
-    )
-    _print_lines("Flagged", _by_rule(graded.flags))
+    print_input(trial, graded.flags)
     differing = f"{graded.differences} differ from what was recorded"
     written = ", ".join(path.name for path in (file, flagged, blocks))
     click.echo(f"\n{_counts(graded.visits)}, {differing}: {written}")
-
-
-def _print_lines(title: str, lines: Iterable[str]) -> None:
-    """Print lines that are never wrapped, so that a place can be searched for."""
-    from rich.markup import escape
-
-    from dagster_project.commands.terminal import CONSOLE
-
-    found = list(lines)
-    CONSOLE.print(f"\n[bold]{title}[/bold]{'' if found else ': none'}")
-    for line in found:
-        CONSOLE.print(escape(line), soft_wrap=True)
 
 
 def _not_read(unread: Iterable[Any], like: pl.DataFrame) -> pl.DataFrame:
@@ -103,19 +66,6 @@ def _not_read(unread: Iterable[Any], like: pl.DataFrame) -> pl.DataFrame:
         rules, schema={"rule": pl.String, "place": pl.String, "what": pl.String}, orient="row"
     )
     return pl.concat([like.clear(), found], how="diagonal")
-
-
-def _by_rule(flags: pl.DataFrame) -> list[str]:
-    """Each rule, how many rows it flagged and where the first of them are."""
-    found = flags.group_by("rule", maintain_order=True).agg(
-        pl.len().alias("n"), pl.col("place").unique(maintain_order=True).alias("places")
-    )
-    rows = found.sort("n", "rule", descending=[True, False]).iter_rows()
-    return [f"{rule} {n}: {_places(places)}" for rule, n, places in rows]
-
-
-def _places(places: list[str]) -> str:
-    return ", ".join(places[:PLACES_SHOWN]) + (", …" if len(places) > PLACES_SHOWN else "")
 
 
 def _counts(visits: pl.DataFrame) -> str:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dagster_project.domain.external_trials.trial_grading import grade_trial
 from dagster_project.domain.response.comparison_classes import (
     FIRST,
     LATER,
@@ -19,7 +18,7 @@ from dagster_project.domain.response.comparison_classes import (
     margin_class,
     progression_margin,
 )
-from dagster_project.flow.trial_tables import read_trial
+from dagster_project.flow.trial_tables import grade_tables, read_trial
 from dagster_project.study import Study, load_study
 
 HEAD = """\
@@ -37,9 +36,8 @@ def write_classes(file: Path, study: Study) -> str:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / file.name).write_bytes(file.read_bytes())
         trial = read_trial(Path(folder))
-    dynamic = study.section("dynamic")
-    recist, irecist = study.section("recist"), study.section("irecist")
-    graded = grade_trial(trial["TU"], trial["TR"], trial["RS"], trial["DM"], recist, irecist)
+    dynamic, recist = study.section("dynamic"), study.section("recist")
+    graded = grade_tables(trial, study)
     edges, error = dynamic["class_edges"], dynamic["reader_error"]
     blocks = []
     for row in graded.blocks.filter(block=1, rescanned=True).iter_rows(named=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +9,37 @@ import polars as pl
 
 from dagster_project.domain.evaluation.dynamic_evaluation import derive_dynamic_evaluation
 from dagster_project.domain.external_trials.trial_courses import courses_of_trial
-from dagster_project.domain.external_trials.trial_grading import grade_trial
 from dagster_project.domain.response.comparison_classes import shipped_classes
 from dagster_project.domain.response.dynamic_standard import standard_of
-from dagster_project.flow.trial_tables import read_trial
+from dagster_project.flow.trial_tables import Trial, grade_tables, read_trial
 from dagster_project.study import Study
+
+
+class NothingToEvaluate(ValueError):
+    """No subject has a visit that can be judged."""
+
+    def __init__(self, recorded: int, undated: int) -> None:
+        super().__init__(
+            f"no subject has a graded visit with a day from baseline: {recorded} visits are in RS "
+            f"alone, which has no measurements, and {undated} have no day; "
+            "`lakehouse grade` names each row that it could not use"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class TrialEvaluation:
-    """Rows of dynamic_evaluation, how many subjects they are of, and the files that were read."""
+    """Rows of dynamic_evaluation, and what they were made from.
+
+    Of graded visits `undated` have no day from baseline, and of their subjects `left_out` have no
+    other one.
+    """
 
     rows: pl.DataFrame
     subjects: int
-    files: Sequence[tuple[str, str, int]]
+    left_out: int
+    undated: int
+    trial: Trial
+    flags: pl.DataFrame
 
 
 def evaluate_trial(folder: Path, study: Study, evaluator: str | None) -> TrialEvaluation:
@@ -35,17 +51,17 @@ def evaluate_trial(folder: Path, study: Study, evaluator: str | None) -> TrialEv
         Where the tables cannot be used (trial_tables.py).
     SeveralEvaluators, UnknownEvaluator
         Where it is not clear whose assessments are meant.
+    NothingToEvaluate
+        Where no visit is left.
     """
     trial = read_trial(folder)
-    graded = grade_trial(
-        trial["TU"],
-        trial["TR"],
-        trial["RS"],
-        trial["DM"],
-        study.section("recist"),
-        study.section("irecist"),
-    )
+    graded = grade_tables(trial, study)
     courses = courses_of_trial(graded, trial["DM"], study.section("endpoints"), evaluator)
+    own = graded.visits if evaluator is None else graded.visits.filter(evaluator=evaluator)
+    visits = own.drop_nulls("overall_response")
+    undated = visits["days_from_baseline"].null_count()
+    if not courses:
+        raise NothingToEvaluate(own.height - visits.height, undated)
     rows = derive_dynamic_evaluation(
         courses,
         study.section("dynamic")["reader_error"],
@@ -53,4 +69,11 @@ def evaluate_trial(folder: Path, study: Study, evaluator: str | None) -> TrialEv
         standard_of(study, shipped_classes()),
         snapshot=0,
     )
-    return TrialEvaluation(rows, len(courses), trial.files)
+    return TrialEvaluation(
+        rows,
+        subjects=len(courses),
+        left_out=visits["subject"].n_unique() - len(courses),
+        undated=undated,
+        trial=trial,
+        flags=graded.flags,
+    )

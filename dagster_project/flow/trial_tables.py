@@ -9,11 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
+from dagster_project.domain.external_trials.trial_grading import Graded, grade_trial
 from dagster_project.domain.external_trials.trial_rows import TrialRow
 from dagster_project.flow.dataset_json import SUFFIXES, read_dataset_json
 from dagster_project.flow.sas_transport import read_data_sets
 from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
 from dagster_project.intake.case_report.csv_tables import read_records
+from dagster_project.study import Study
 
 DOMAINS = {"TU": "TUTESTCD", "TR": "TRTESTCD", "RS": "RSTESTCD", "DM": "DTHDTC"}
 """Domains that are read, and the column by which a file is known; TU may do without (TULNKID)."""
@@ -110,6 +112,12 @@ def read_trial(folder: Path) -> Trial:
             "file with a column TRTESTCD or RSTESTCD is one"
         )
     return trial
+
+
+def grade_tables(trial: Trial, study: Study) -> Graded:
+    """The tables of a trial, graded by the protocol's rules."""
+    recist, irecist = study.section("recist"), study.section("irecist")
+    return grade_trial(trial["TU"], trial["TR"], trial["RS"], trial["DM"], recist, irecist)
 
 
 def _tables(path: Path, trial: Trial) -> Sequence[TrialFile | UnreadableFileError]:

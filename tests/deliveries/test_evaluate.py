@@ -53,6 +53,27 @@ def test_figures_and_page_are_written_together(trial: Path, tmp_path: Path) -> N
     assert "不可估计" in page
 
 
+def test_what_was_not_read_or_flagged_is_named(trial: Path, tmp_path: Path) -> None:
+    (trial / "notes.txt").write_text("no table\n", encoding="utf-8")
+    with (trial / "sums.csv").open("a", encoding="utf-8") as sums:
+        sums.write("E,0,40\nE,42,about 30\n")
+    result = evaluate(trial, tmp_path / "evaluation.csv")
+    assert result.exit_code == 0, result.output
+    assert "notes.txt: no CSV" in result.output
+    assert "not_a_number 1: sums.csv row 15" in result.output
+
+
+def test_recorded_responses_without_measurements_are_refused(tmp_path: Path) -> None:
+    trial, out = tmp_path / "trial", tmp_path / "evaluation.csv"
+    trial.mkdir()
+    header = "STUDYID,USUBJID,RSTESTCD,RSSTRESC,RSEVAL,VISITNUM,VISIT,RSDTC"
+    row = "T,1,OVRLRESP,SD,INVESTIGATOR,2,WEEK 6,2020-02-12"
+    (trial / "rs.csv").write_text(f"{header}\n{row}\n", encoding="utf-8")
+    result = evaluate(trial, out)
+    assert (result.exit_code, "1 visits are in RS alone" in result.output) == (1, True)
+    assert not out.exists()
+
+
 def test_the_same_trial_as_parquet_gives_the_same_figures(trial: Path, tmp_path: Path) -> None:
     csv, parquet = tmp_path / "evaluation.csv", tmp_path / "evaluation.parquet"
     assert evaluate(trial, csv).exit_code == evaluate(trial, parquet).exit_code == 0
