@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dagster_project.domain.evaluation.figures import ALL_SITES
 from dagster_project.flow.dynamic_evaluation import evaluate_standard
 from dagster_project.lake.tables import DYNAMIC_EVALUATION
 from dagster_project.materialisation import materialize_result, table_asset
@@ -27,5 +28,5 @@ def dynamic_evaluation(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Replay every decision from what was known then, and compare."""
     rows = evaluate_standard(lakehouse)
     return materialize_result(
-        lakehouse.lake.replace(DYNAMIC_EVALUATION.name, rows), rows.filter(site="*")
+        lakehouse.lake.replace(DYNAMIC_EVALUATION.name, rows), rows.filter(site=ALL_SITES)
     )

@@ -31,13 +31,16 @@ def evaluate_standard(lakehouse: Lakehouse) -> pl.DataFrame:
 
     Patients whose case waits for an arbiter are left out: their accepted read is provisional.
     """
-    names = ("lesions", "timepoints", "treatments", "follow_up", "clinical_status")
-    lesions, timepoints, treatments, follow_up, states = lakehouse.read(*names)
-    waiting = lakehouse.lake.read("arbitrations").filter(status="open").select("site", "patient")
+    with lakehouse.lake.one_snapshot():
+        lesions, timepoints, treatments, follow_up, states = lakehouse.read(
+            "lesions", "timepoints", "treatments", "follow_up", "clinical_status"
+        )
+        arbitrations, responses, blocks, times, dynamic = lakehouse.read(
+            "arbitrations", "responses", "irecist_blocks", "time_to_event", "dynamic_irecist"
+        )
+    waiting = arbitrations.filter(status="open").select("site", "patient")
     lesions = lesions.join(waiting, on=["site", "patient"], how="anti", maintain_order="left")
     scans = timepoints.join(waiting, on=["site", "patient"], how="anti", maintain_order="left")
-    others = ("responses", "irecist_blocks", "time_to_event", "dynamic_irecist")
-    responses, blocks, times, dynamic = lakehouse.read(*others)
     study, reads = lakehouse.study, {ACCEPTED: lesions}
     standard = standard_of(study, shipped_classes())
     courses = courses_of(

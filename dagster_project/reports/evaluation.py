@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.evaluation.figures import ALL_SITES
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports.evaluation_words import (
     COMPARATORS,
@@ -23,10 +24,8 @@ from dagster_project.study import Study
 
 Row = dict[str, Any]
 
-ALL = "*"
-
 SCALES = {"auc": 0.5, "c_index": 0.5}
-"""Statistics that are drawn from 0 to 1, and where on it nothing is told."""
+"""Statistics that are drawn from 0 to 1, and where on it a score says nothing."""
 
 DIGITS = {"1": 3, "d": 1, "patients": 1}
 """Decimals by unit; a share is in per cent."""
@@ -45,7 +44,7 @@ def render_evaluation(
         Of the lake; None for another trial's tables.
     """
     shown = [_row(row) for row in rows.to_dicts()]
-    together = [r for r in shown if r["site"] == ALL]
+    together = [r for r in shown if r["site"] == ALL_SITES]
     estimable = sum(r["estimable"] for r in together)
     return render(
         "evaluation.html",
@@ -54,7 +53,7 @@ def render_evaluation(
         generated_at=generated_at,
         simulated=any(r["simulated"] for r in shown),
         sections=[_section(name, together, study) for name in QUESTIONS],
-        by_site=_by_site([r for r in shown if r["site"] != ALL], study),
+        by_site=_by_site([r for r in shown if r["site"] != ALL_SITES], study),
         counts=(len(together), estimable, len(together) - estimable),
         standard=shown[0] if shown else None,
         rules=study.protocol.evaluation,

@@ -87,7 +87,7 @@ def write_study_report(
 
 def _content_digest(frame: pl.DataFrame) -> str:
     content = io.BytesIO()
-    frame.write_ipc(content)
+    frame.rechunk().write_ipc(content)
     return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
