@@ -342,7 +342,7 @@ def run_canaries(folder: Path) -> None:
         try:
             (clean / file.name).write_bytes(_taken_in(file.read_bytes()))
         except RefusedError as error:
-            refused[error.reason.partition(":")[0].partition(";")[0]] += 1
+            refused[error.reason.partition(":")[0].partition(";")[0].partition("(")[0]] += 1
     for tool in PEERS[:2]:
         subprocess.run(
             [python, "-c", PEER_PROGRAM, tool, planted, folder / tool],
