@@ -35,8 +35,7 @@ import polars as pl
 
 from dagster_project.intake.identity.keys import Keys
 from dagster_project.intake.identity.pseudonyms import Crosswalk
-from dagster_project.intake.vault import manifest, vault
-from dagster_project.intake.vault import vault_placement as placing
+from dagster_project.intake.vault import manifest, vault, vault_placement
 from dagster_project.intake.vault.manifest import verify_manifest
 from dagster_project.intake.vault.vault import Reception, take_in
 from tests.intake.builders import (
@@ -59,7 +58,7 @@ SYNCS = {
     "sync_folder": (
         (vault, "sync_folder"),
         (manifest, "sync_folder"),
-        (placing, "sync_folders"),
+        (vault_placement, "sync_folders"),
         (vault, "sync_folders"),
     ),
 }

@@ -247,3 +247,39 @@ def test_telemetry_is_off() -> None:
     )
     assert settings["telemetry"] == {"enabled": False}
     assert settings["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
+
+
+ROOMS = "domain|federated|flow|intake|models|radiomics|reports|statistics"
+NAMED = re.compile(rf"`((?:dagster_project\.)?(?:{ROOMS})(?:\.\w+)+)")
+AS_THEY_WERE = ("docs/decisions/", "docs/changelog.md", "tests/lakes/")
+"""Texts that name modules as they were in their time."""
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a module or package, or is defined in a module."""
+    path = REPOSITORY.joinpath(*name.split("."))
+    if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
+        return True
+    module = path.parent.with_suffix(".py")
+    defined = rf"^(?:(?:def|class) )?{path.name}\b"
+    return module.is_file() and bool(
+        re.search(defined, module.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def test_every_module_that_a_text_names_is_there() -> None:
+    found = [
+        f"{name}: {named}"
+        for file in sources()
+        if file.suffix in {".py", ".md", ".toml"}
+        and not (name := file.relative_to(REPOSITORY).as_posix()).startswith(AS_THEY_WERE)
+        for named in NAMED.findall(file.read_text(encoding="utf-8"))
+        if not is_there(named) and not is_there(f"dagster_project.{named}")
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("named", ["models.tracking.log_models", "domain.imaging.masks.nothing"])
+def test_a_module_that_is_gone_is_seen(named: str) -> None:
+    assert not is_there(named)
+    assert not is_there(f"dagster_project.{named}")

@@ -1,6 +1,6 @@
 """DHI's limits from the held-back ratios of all hospitals: quantiles of counts on a fine grid.
 
-Two rounds, as `radiomics.calibration.fit_limits` has two steps: the quantile of each component,
+Two rounds, as `radiomics.dhi_limits_fit.fit_limits` has two steps: the quantile of each component,
 then that of the combination divided by them. The bins are equal on a logarithmic scale, so that a
 limit is within `REACH` of that of the ratios themselves, relative to its size.
 """

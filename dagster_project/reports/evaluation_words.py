@@ -14,7 +14,7 @@ QUESTIONS: Mapping[str, tuple[Pair, Pair]] = {
         ("Progression or death after a visit", "某次随访后的进展或死亡"),
         (
             "Of patients whose disease was controlled at the visit. Size is ln(S/S0); a category "
-            "or a size that does no better than the base rate tells nothing. A progression is "
+            "or a size that does no better than the base rate predicts nothing. A progression is "
             "dated by the CT that shows it, and once more by the day after the last CT without "
             "it; the truth lies between.",
             "人群为该次随访时疾病受控者。大小指ln(S/S0)；疗效类别或大小若不优于基础率，则无预测价值。"

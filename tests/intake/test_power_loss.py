@@ -44,10 +44,10 @@ def test_a_disk_that_takes_the_last_commit_back_loses_no_object_either(tmp_path)
 
 def test_register_and_crosswalk_wait_for_their_commits(site, monkeypatch):
     from dagster_project.intake.identity import pseudonyms
-    from dagster_project.intake.vault import file_index as registers
+    from dagster_project.intake.vault import file_index
 
     waiting = []
-    for owner in (registers, pseudonyms):
+    for owner in (file_index, pseudonyms):
         told = owner.sync_commits
 
         def noted(connection, told=told):

@@ -19,8 +19,7 @@ from pydicom.dataset import Dataset
 
 from dagster_project.intake.dicom import deidentification
 from dagster_project.intake.dicom.text_in_pixels import TEXT, TEXT_IN_SERIES
-from dagster_project.intake.vault import vault
-from dagster_project.intake.vault import vault_placement as placing
+from dagster_project.intake.vault import vault, vault_placement
 from dagster_project.intake.vault.file_index import Register
 from dagster_project.intake.vault.manifest import Manifest, audit_manifest
 from dagster_project.intake.vault.process_file import scan_name
@@ -256,7 +255,7 @@ def test_refusals_by_name_hold_nothing_of_the_patient(site: Site) -> None:
 
 
 def test_placing_knows_the_series_by_name() -> None:
-    assert placing.series_item("2.25.1", "AB-X") == "patient AB-X series SJGY3ANOCZ55KOU26"
+    assert vault_placement.series_item("2.25.1", "AB-X") == "patient AB-X series SJGY3ANOCZ55KOU26"
 
 
 def test_text_in_unused_bits_overlays_and_icons_does_not_leave() -> None:

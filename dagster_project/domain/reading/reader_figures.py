@@ -38,7 +38,7 @@ What is none of them (NE, NED, non-target disease alone) is left out of kappa.
 """
 
 DISTANCES = ("surface_dice", "hd95_mm", "mean_surface_distance_mm")
-"""What `domain.masks.surface_distances` gives of a pair of masks."""
+"""What `domain.imaging.masks.surface_distances` gives of a pair of masks."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def derive_reader_figures(
     Parameters
     ----------
     pairs
-        From `domain.agreement.derive_pairs`.
+        From `domain.reading.agreement.derive_pairs`.
     distances
         Figures `DISTANCES` by the two masks' digests.
     responses

@@ -42,7 +42,7 @@ MEASURED = (
     "centroid_z_mm",
     "mask_digest",
 )
-"""Columns of `reads` that `domain.masks.measure_mask` gives."""
+"""Columns of `reads` that `domain.imaging.masks.measure_mask` gives."""
 
 OUTLINE = (
     "site",

@@ -97,8 +97,8 @@ def clean_mask(path: Path, lesion: str = "") -> tuple[bytes, str]:
 
     1. One file that holds its own voxels; of a 3D Slicer segmentation the segment that the file is
        named after.
-    2. Which voxels are inside: `domain.mask_values.mask_of_values`. Whether they were fractions is
-       noted in `intent_p1`.
+    2. Which voxels are inside: `domain.imaging.mask_values.mask_of_values`. Whether they were
+       fractions is noted in `intent_p1`.
 
     Parameters
     ----------

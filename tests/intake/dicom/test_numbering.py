@@ -15,8 +15,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dagster_project.intake.dicom import dicom_writer as writing
-from dagster_project.intake.dicom import numbering
+from dagster_project.intake.dicom import dicom_writer, numbering
 from dagster_project.intake.dicom.allowlists import Rule
 from dagster_project.intake.dicom.numbering import (
     HEAD_BYTES,
@@ -311,7 +310,7 @@ def test_numbers_of_many_images_are_those_of_one_at_a_time(tmp_path: Path) -> No
 # -- vaults that were filled before ----------------------------------------------------------------
 
 
-def as_written(_: writing.Writer, rule: Rule, dataset: Dataset) -> bytes | None:
+def as_written(_: dicom_writer.Writer, rule: Rule, dataset: Dataset) -> bytes | None:
     """The value that the hospital wrote."""
     return str(dataset[rule.keyword].value).encode() if rule.keyword in dataset else None
 
@@ -320,8 +319,8 @@ def as_written(_: writing.Writer, rule: Rule, dataset: Dataset) -> bytes | None:
 def earlier(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A vault as an earlier version left it, with numbers as the hospital wrote them."""
     with monkeypatch.context() as patch:
-        patch.setitem(writing.ACTIONS, "counted", as_written)
-        patch.setitem(writing.ACTIONS, "count", as_written)
+        patch.setitem(dicom_writer.ACTIONS, "counted", as_written)
+        patch.setitem(dicom_writer.ACTIONS, "count", as_written)
         for k, number in enumerate((190704, 7, 41)):
             for index in range(2):
                 put(

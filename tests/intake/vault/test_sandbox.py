@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dagster_project.intake.refusals import DamagedError, RefusedError
-from dagster_project.intake.vault import sandbox as reading
+from dagster_project.intake.vault import sandbox
 from dagster_project.intake.vault.process_file import Task
 from dagster_project.intake.vault.sandbox import ReadingProcess, close_child, take_files
 from tests.intake.builders import ct, session, to_bytes
@@ -139,4 +139,4 @@ def test_refusals_travel_between_processes():
 
 
 def test_limits_are_those_of_the_design():
-    assert reading.MOST_MEMORY <= 2**30
+    assert sandbox.MOST_MEMORY <= 2**30

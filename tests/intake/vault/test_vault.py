@@ -23,8 +23,7 @@ import pytest
 from dagster_project.intake.dicom.dicom_writer import keyed_uid
 from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
 from dagster_project.intake.identity.pseudonyms import Crosswalk
-from dagster_project.intake.vault import vault
-from dagster_project.intake.vault import vault_placement as placing
+from dagster_project.intake.vault import vault, vault_placement
 from dagster_project.intake.vault.landing import locate_refused
 from dagster_project.intake.vault.manifest import audit_manifest, verify_manifest
 from dagster_project.intake.vault.process_file import CONSENT_CONTRADICTORY, scan_name, take_file
@@ -558,7 +557,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(full, monkeypatch
     with monkeypatch.context() as killer:
         owner, name = {
             "move": (Path, "replace"),
-            "folder": (placing, "_make_folder"),
+            "folder": (vault_placement, "_make_folder"),
             "settle": (vault.Register, "settle"),
             "manifest": (vault.Manifest, "append"),
             "commit": (vault.Register, "put_file"),
