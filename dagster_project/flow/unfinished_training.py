@@ -25,7 +25,7 @@ def note_registry(lakehouse: Lakehouse, task: str) -> None:
 
 def undo_unfinished(lakehouse: Lakehouse) -> tuple[str, ...]:
     """Put the registry back where a training did not reach model_runs; the tasks it was of."""
-    files = sorted(_file(lakehouse, "*").parent.glob(_file(lakehouse, "*").name))
+    files = _files(lakehouse)
     if not files:
         return ()
     from models.operation.registry_state import RegistryState, restore_registry
@@ -42,9 +42,14 @@ def undo_unfinished(lakehouse: Lakehouse) -> tuple[str, ...]:
 
 def training_is_written(lakehouse: Lakehouse) -> None:
     """The rows are in the table: nothing has to be undone any more."""
-    for file in _file(lakehouse, "*").parent.glob(_file(lakehouse, "*").name):
+    for file in _files(lakehouse):
         file.unlink()
 
 
 def _file(lakehouse: Lakehouse, task: str) -> Path:
     return lakehouse.home.mlflow / f"unfinished-{task}.json"
+
+
+def _files(lakehouse: Lakehouse) -> list[Path]:
+    pattern = _file(lakehouse, "*")
+    return sorted(pattern.parent.glob(pattern.name))
