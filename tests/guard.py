@@ -41,8 +41,9 @@ NOT_OF_THE_TEST = (
     "KMP_DUPLICATE_LIB_OK",
     "KMP_INIT_AT_FORK",
     "TORCHINDUCTOR_CACHE_DIR",
+    "PYDANTIC_DISABLE_PLUGINS",
 )
-"""Set by pytest, and by polars, scikit-learn and torch at the first test that needs them.
+"""Set by pytest, and by polars, scikit-learn, torch and `lakehouse` at the first test with them.
 
 SIGALRM is pytest-timeout's.
 """
