@@ -26,6 +26,8 @@ from click.testing import CliRunner, Result
 from dagster_project.cli import main
 from dagster_project.flow.alert_channels import AlertError, read_alerts
 from dagster_project.flow.nights import read_nights
+from dagster_project.lake.errors import DiskFull
+from dagster_project.lake.free_space import full_disk
 from dagster_project.lake.home import Home
 from dagster_project.lake.locks import locked
 from dagster_project.lake.schema import empty
@@ -468,6 +470,17 @@ def test_a_full_disk_ends_in_one_sentence(home: Home) -> None:
     assert done.stderr.startswith("Error: the disk is full; make room"), done.stderr
     assert "Traceback" not in done.stderr
     assert "磁盘已满" in done.stderr
+
+
+@pytest.mark.parametrize(("free", "found"), [(4096, True), (1 << 30, False)])
+def test_sqlite_that_cannot_extend_a_file_means_a_full_disk(
+    home: Home, monkeypatch: pytest.MonkeyPatch, free: int, found: bool
+) -> None:
+    """It reports "disk I/O error", which a disk with room has for other causes."""
+    monkeypatch.setattr("dagster_project.lake.free_space.free_bytes", lambda _: free)
+    message = "(sqlite3.OperationalError) disk I/O error"
+    assert isinstance(full_disk(message, home), DiskFull) is found
+    assert full_disk("(sqlite3.OperationalError) no such table: runs", home) is None
 
 
 def test_a_run_does_not_begin_without_space(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,19 @@ def free_bytes(home: Home) -> int:
     return shutil.disk_usage(home.root).free
 
 
+HARDLY_ANY = 2**20
+"""Bytes below which SQLite can no longer extend its files."""
+
+
+def full_disk(message: str, home: Home) -> DiskFull | None:
+    """The error of a full disk, where SQLite reports another one.
+
+    It says "disk I/O error" where it cannot extend a journal or its shared memory.
+    """
+    is_full = "disk i/o error" in message.lower() and free_bytes(home) < HARDLY_ANY
+    return DiskFull() if is_full else None
+
+
 def refuse_little_space(home: Home) -> None:
     """Look before a run begins.
 
