@@ -31,6 +31,7 @@ from dagster_project.intake.dicom.allowlists import (
 )
 from dagster_project.intake.dicom.dicom_writer import Person, Writer
 from dagster_project.intake.dicom.elements import TooLongError, encode_element
+from dagster_project.intake.dicom.examination import NO_EXAMINATION, Examination
 from dagster_project.intake.dicom.identifiers import (
     Identity,
     Needles,
@@ -106,6 +107,7 @@ class Clean:
     content_digest: str
     actions: Mapping[tuple[str, str], int]
     has_text: bool = False
+    examination: Examination = NO_EXAMINATION
 
 
 def open_source(data: bytes) -> Source:
@@ -241,6 +243,7 @@ def deidentify(source: Source, person: Person) -> Clean:
         Counter(writer.actions),
         has_text=source.kind == "CT"
         and any(holds_text(frame, *writer.rescale()) for frame in writer.frames()),
+        examination=Examination.of(writer.values),
     )
 
 

@@ -41,6 +41,7 @@ from dagster_project.intake.dicom.elements import (
 from dagster_project.intake.dicom.identifiers import Needles, decoded_text, plain_text
 from dagster_project.intake.dicom.numbering import NO_NUMBERS, Numbers
 from dagster_project.intake.dicom.pixels import LOSSY, Geometry, clean_pixels, stored_values
+from dagster_project.intake.dicom.plausible_dates import is_plausible
 from dagster_project.intake.dicom.text_allowlist import (
     TEXTS,
     clean_label,
@@ -372,9 +373,11 @@ class Writer:
         date = _date(raw.value) if raw is not None else None
         if date is None and rule.keyword == "AcquisitionDate":
             date = _date(plain_text(dataset, Tag(0x0008002A)).encode("latin-1")[:8])
-        if date is None:
-            return b"" if rule.keyword in {"StudyDate", "StructureSetDate"} else None
-        return f"{date + dt.timedelta(days=self.person.shift_days):%Y%m%d}".encode()
+        if date is not None and is_plausible(date):  # the shift is negative
+            shifted = date + dt.timedelta(days=self.person.shift_days)
+            if is_plausible(shifted):
+                return f"{shifted:%Y%m%d}".encode()
+        return b"" if rule.keyword in {"StudyDate", "StructureSetDate"} else None
 
     def age(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from dagster_project.intake.dicom.examination import Examination
 from dagster_project.lake.durable import sync_commits
 
 _SCHEMA = """
@@ -44,6 +45,10 @@ PRIMARY KEY (study, what, original));
 CREATE TABLE IF NOT EXISTS person (
     series TEXT PRIMARY KEY, patient TEXT NOT NULL, statement TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS study_of (series TEXT PRIMARY KEY, study TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS examination (
+    series TEXT PRIMARY KEY, patient TEXT NOT NULL, study TEXT NOT NULL, days TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS examination_study ON examination (study);
+CREATE INDEX IF NOT EXISTS examination_patient ON examination (patient);
 """
 
 RECEIVED_KEY = "pacs"
@@ -424,6 +429,11 @@ class Register:
             "AND NOT EXISTS (SELECT 1 FROM object WHERE series = uid)",
             (gone.series,),
         )
+        self._connection.execute(
+            "DELETE FROM examination WHERE series = ? "
+            "AND NOT EXISTS (SELECT 1 FROM series WHERE uid = examination.series)",
+            (gone.series,),
+        )
         self._series = None
 
     def note_leaving(self, output: str) -> None:
@@ -579,6 +589,39 @@ class Register:
         old = {row.series for row in found if not self.is_fresh(row.key)}
         return [row for row in found if row.series not in old]
 
+    # ── of which examination the images are ──
+
+    def note_examination(self, series: str, patient: str, one: Examination) -> None:
+        """Note study and dates of a CT series of which an image is taken in."""
+        before = self.examination(series)
+        now = one if before is None else before.joined(one)
+        if now != before:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO examination VALUES (?, ?, ?, ?)",
+                (series, patient, now.study, now.stored()),
+            )
+
+    def examination(self, series: str) -> Examination | None:
+        """That of a CT series of which any image is held."""
+        row = self._connection.execute(
+            "SELECT study, days FROM examination WHERE series = ?", (series,)
+        ).fetchone()
+        return Examination.of_stored(*row) if row else None
+
+    def examinations(self, patient: str) -> dict[str, Examination]:
+        """Those of a patient, by series of which any image is held."""
+        rows = self._connection.execute(
+            "SELECT series, study, days FROM examination WHERE patient = ?", (patient,)
+        )
+        return {series: Examination.of_stored(study, days) for series, study, days in rows}
+
+    def series_of_study(self, study: str) -> dict[str, str]:
+        """The patient of each CT series of a study of which any image is held."""
+        rows = self._connection.execute(
+            "SELECT series, patient FROM examination WHERE study = ?", (study,)
+        )
+        return dict(rows.fetchall())
+
     # ── numbers that were counted anew ──
 
     def numbers(self, study: str, what: str) -> dict[str, int]:
@@ -645,6 +688,7 @@ class Register:
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM person WHERE patient = ?", (patient,))
+        self._connection.execute("DELETE FROM examination WHERE patient = ?", (patient,))
         self._series = None
         self._connection.execute(
             "DELETE FROM file WHERE path IN (SELECT path FROM text_mark WHERE patient = ?)",

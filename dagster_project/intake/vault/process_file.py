@@ -22,6 +22,7 @@ from pydicom.tag import Tag
 from dagster_project.intake.case_report.other_formats import other_format
 from dagster_project.intake.dicom.deidentification import Clean, Source, deidentify, open_source
 from dagster_project.intake.dicom.dicom_writer import Person, keyed_uid
+from dagster_project.intake.dicom.examination import NO_EXAMINATION, Examination
 from dagster_project.intake.dicom.identifiers import Needles, plain_text
 from dagster_project.intake.dicom.mask_files import (
     MaskName,
@@ -30,6 +31,7 @@ from dagster_project.intake.dicom.mask_files import (
     read_mask_name,
 )
 from dagster_project.intake.dicom.numbering import HEAD_BYTES, NO_NUMBERS, Head, Numbers, read_head
+from dagster_project.intake.dicom.plausible_dates import MOST_YEARS_APART
 from dagster_project.intake.dicom.text_allowlist import clean_label
 from dagster_project.intake.dicom.text_in_pixels import TEXT
 from dagster_project.intake.identity.keys import Keys
@@ -58,6 +60,11 @@ TOO_MUCH = "damaged: reading it takes too long or too much memory; export the fi
 CONSENT_CONTRADICTORY = (
     "consent is given in one row of the case report and withdrawn in another; "
     "correct one of them, or run lakehouse withdraw"
+)
+
+DATES_CONTRADICT = (
+    f"(0008,0020) StudyDate and (0008,0022) AcquisitionDate lie more than {MOST_YEARS_APART} years "
+    "apart, and nobody can say which is right; correct the dates and export it again"
 )
 
 DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
@@ -132,6 +139,7 @@ class Outcome:
     output_digest: str = ""
     has_text: bool = False
     person: Statement = field(default=NOTHING, repr=False)
+    examination: Examination = NO_EXAMINATION
     actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     number: str = field(default="", repr=False)
     is_stranger: bool = False
@@ -255,6 +263,8 @@ def _dicom(
     _check_date(session, source)
     patient = _patient(session, source)
     clean = deidentify(source, _person(session, patient, numbers))
+    if not clean.examination.is_of_one_patient():
+        raise RefusedError(DATES_CONTRADICT)
     if clean.has_text:
         return _with_text(clean, patient, digest, keyed_digest)
     name = f"{secrets.token_hex(16)}.dcm"
@@ -307,6 +317,7 @@ def _accepted(clean: Clean, patient: str, digest: str, keyed_digest: str, name: 
         content_digest=clean.content_digest,
         incoming=name,
         output_digest=hashlib.sha256(clean.data).hexdigest(),
+        examination=clean.examination,
         actions=clean.actions,
     )
 

@@ -20,6 +20,13 @@ from typing import NamedTuple
 from pydicom._uid_dict import UID_dictionary
 
 from dagster_project.intake.dicom.audit_texts import text_fault
+from dagster_project.intake.dicom.plausible_dates import (
+    DATES_OF_SLICES,
+    DATES_OF_VISITS,
+    is_plausible,
+    of_one_patient,
+    of_one_series,
+)
 from dagster_project.intake.vault.vault_names import shown
 
 LONG = frozenset(
@@ -98,22 +105,10 @@ EMPTY = {
 
 PERSON = {0x00100010: "PatientName", 0x00100020: "PatientID"}
 IDENTITY_REMOVED, DATES_MODIFIED = 0x00120062, 0x00280303
-OWN_UIDS = {0x00080018, 0x0020000D, 0x0020000E, 0x00200052}
+OWN_UIDS = {0x00080018, 0x0020000D, 0x0020000E}
+"""SOPInstanceUID, StudyInstanceUID, SeriesInstanceUID.
 
-EARLIEST = dt.date(1990, 1, 1)
-MOST_YEARS_APART = 15
-"""Visits of one patient lie within a few years; differently shifted dates do not."""
-
-MOST_DAYS_WITHIN_A_SERIES = 31
-"""Slices of one series bear the dates of one examination; the shift of dates is years."""
-
-DATES_OF_SLICES = frozenset({0x00080020, 0x00080021, 0x00080022, 0x00080023})
-"""StudyDate, SeriesDate, AcquisitionDate, ContentDate."""
-
-DATES_OF_VISITS = {0x00080020: "StudyDate", 0x00080022: "AcquisitionDate"}
-"""Dates that are compared.
-
-An outline may be drawn, and a slice written anew, decades after the visit.
+Some makers and tools write one FrameOfReferenceUID into the images of all patients.
 """
 
 LONGEST_NUMBER = re.compile(rb"(?<![\d.])[+-]?0*[1-9]\d{5,}")
@@ -218,10 +213,10 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
         audit.files += 1
         _audit_file(audit, seen, file, place)
     for folder, dates in sorted(seen.dates.items()):
-        if (max(dates) - min(dates)).days > 365 * MOST_YEARS_APART:
+        if not of_one_patient(dates):
             audit.find("dates far apart", folder)
     for (series, tag), dates in sorted(seen.slices.items()):
-        if (max(dates) - min(dates)).days > MOST_DAYS_WITHIN_A_SERIES:
+        if not of_one_series(dates):
             audit.find("dates of one series far apart", str(series.relative_to(vault)), _name(tag))
     if audit.ocr:
         _audit_pictures(audit, vault, site)
@@ -318,7 +313,7 @@ def _audit_date(audit: Audit, seen: _Seen, element: Element, place: _Place) -> N
     except ValueError:
         audit.find("date that is no day", place.where, element.path)
         return
-    if not EARLIEST <= date <= dt.datetime.now(dt.UTC).date():
+    if not is_plausible(date) or date > dt.datetime.now(dt.UTC).date():
         audit.find("date that is not plausible", place.where, element.path)
         return
     if element.tag in DATES_OF_VISITS:

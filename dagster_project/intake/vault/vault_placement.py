@@ -11,6 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dagster_project.intake.dicom.plausible_dates import (
+    MOST_DAYS_WITHIN_A_SERIES,
+    MOST_YEARS_APART,
+    of_one_patient,
+)
 from dagster_project.intake.dicom.text_in_pixels import TEXT_IN_SERIES
 from dagster_project.intake.identity.person import (
     NOT_THE_SAME_PERSON,
@@ -55,6 +60,29 @@ SEVERAL_PATIENTS = (
 )
 
 
+SEVERAL_PATIENTS_OF_A_STUDY = (
+    "is of a study that this delivery brings under several patient numbers, "
+    "and nobody can say whose it is: none of its images is taken in; correct the number, "
+    "or export each patient's study with a StudyInstanceUID of its own"
+)
+
+SEVERAL_DAYS = (
+    f"is of a series whose images are dated more than {MOST_DAYS_WITHIN_A_SERIES} days apart, "
+    "and nobody can say which belong together: none of them is taken in; "
+    "send each scan as its own series, or correct the dates"
+)
+
+OTHER_DAY = (
+    f"is dated more than {MOST_DAYS_WITHIN_A_SERIES} days from the images of its series that came "
+    "before; those stay. Send each scan as its own series, or correct the date"
+)
+
+TOO_OLD = (
+    f"is dated more than {MOST_YEARS_APART} years before other images of its patient, "
+    "so that it is no visit of the study; correct the date, or take it out"
+)
+
+
 @dataclass(frozen=True)
 class Delivery:
     """What is being taken in: its name, and the basis for refusing files that contradict."""
@@ -94,6 +122,8 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
        in whatever order they come: the first has already been taken in, and leaves the vault.
     3. So are all images of a series that one delivery brings under several patient numbers; else a
        file of a series of another patient.
+       Likewise all images of a study under several patient numbers, and of a series whose dates
+       lie far apart; a series that is too old beside other images of its patient leaves the vault.
     4. An object that is there with the same content is a duplicate, however the file was
        re-exported.
     5. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it
@@ -223,7 +253,11 @@ def _place(register: Register, placed: Placed, one: Delivered, delivery: Deliver
         return
     key = _object_key(one)
     there, older = register.object(key), _older(register, one)
-    contradiction = _contradiction(register, one.outcome) or _another_person(register, one.outcome)
+    contradiction = (
+        _contradiction(register, one.outcome)
+        or _another_day(register, one.outcome)
+        or _another_person(register, one.outcome)
+    )
     if contradiction:
         _refuse(register, placed, one, contradiction)
     elif one.outcome.kind == "CT" and register.has_text(one.outcome.series_instance_uid):
@@ -271,6 +305,8 @@ def _dispute(register: Register, one: Delivered, delivery: Delivery) -> Dispute 
     """
     return (
         _dispute_about_series(register, one, delivery)
+        or _dispute_about_study(register, one, delivery)
+        or _dispute_about_days(register, one, delivery)
         or _dispute_about_object(register, one, delivery)
         or _dispute_about_person(register, one, delivery)
     )
@@ -284,10 +320,47 @@ def _dispute_about_series(register: Register, one: Delivered, delivery: Delivery
         return dispute
     made = (
         register.fresh_series(one.outcome.series_instance_uid)
-        if _contradiction(register, one.outcome)
+        if _is_of_another_patient(register, one.outcome)
         else []
     )
     return replace(dispute, made=made) if made else None
+
+
+def _dispute_about_study(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    """Images of one study under two patient numbers."""
+    outcome = one.outcome
+    if outcome.kind != "CT" or not outcome.examination.study:
+        return None
+    dispute = Dispute(f"STUDY {outcome.examination.study}", SEVERAL_PATIENTS_OF_A_STUDY)
+    if _is_disputed(register, dispute.identity, delivery):
+        return dispute
+    held = register.series_of_study(outcome.examination.study)
+    if not set(held.values()) - {outcome.patient}:
+        return None
+    fresh = [register.fresh_series(series) for series in held]
+    # of a study with an earlier delivery's series, that one stays: _contradiction
+    return replace(dispute, made=[row for rows in fresh for row in rows]) if all(fresh) else None
+
+
+def _dispute_about_days(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    """Images of one series whose dates lie far apart."""
+    outcome = one.outcome
+    if outcome.kind != "CT":
+        return None
+    dispute = Dispute(f"DAYS {outcome.series_instance_uid}", SEVERAL_DAYS)
+    if _is_disputed(register, dispute.identity, delivery):
+        return dispute
+    made = (
+        register.fresh_series(outcome.series_instance_uid)
+        if _is_of_another_day(register, outcome)
+        else []
+    )
+    return replace(dispute, made=made) if made else None
+
+
+def _is_of_another_day(register: Register, outcome: Outcome) -> bool:
+    before = register.examination(outcome.series_instance_uid)
+    return before is not None and not before.joined(outcome.examination).is_of_one_series()
 
 
 def _dispute_about_object(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
@@ -412,16 +485,46 @@ def _renamed(register: Register, one: Delivered) -> str | None:
     )
 
 
-def _contradiction(register: Register, outcome: Outcome) -> str:
+def _is_of_another_patient(register: Register, outcome: Outcome) -> bool:
+    """Whether a CT series that a file is of, or refers to, is another patient's."""
     series = (outcome.series_instance_uid,) if outcome.kind == "CT" else outcome.referenced_series
-    others = {register.series_patient(uid) for uid in series} - {None, outcome.patient}
-    if not others:
+    return bool({register.series_patient(uid) for uid in series} - {None, outcome.patient})
+
+
+def _contradiction(register: Register, outcome: Outcome) -> str:
+    if _is_of_another_patient(register, outcome):
+        return (
+            "its series belongs to another patient number; correct the number"
+            if outcome.kind == "CT"
+            else "it refers to a CT series of another patient number; correct the number"
+        )
+    study = outcome.examination.study
+    if study and set(register.series_of_study(study).values()) - {outcome.patient}:
+        return "its study belongs to another patient number; correct the number"
+    return ""
+
+
+def _another_day(register: Register, outcome: Outcome) -> str:
+    """The reason where images that are there show that this date is none of a visit."""
+    if outcome.kind == "CT" and _is_of_another_day(register, outcome):
+        return OTHER_DAY
+    days = outcome.examination.visits()
+    others = [
+        day for one in register.examinations(outcome.patient).values() for day in one.visits()
+    ]
+    if not days or not others or of_one_patient([*days, *others]):
         return ""
-    return (
-        "its series belongs to another patient number; correct the number"
-        if outcome.kind == "CT"
-        else "it refers to a CT series of another patient number; correct the number"
-    )
+    # an image that is newer shows that the others are too old: _retract_older
+    return TOO_OLD if outcome.kind != "CT" or max(days) < max(others) else ""
+
+
+def _retract_older(register: Register, placed: Placed, one: Delivered) -> None:
+    """Series that a newer image shows to be too old leave the vault."""
+    newest = one.outcome.examination.visits()
+    for series, other in register.examinations(one.outcome.patient).items():
+        if newest and other.visits() and not of_one_patient([*newest, *other.visits()]):
+            for gone in register.objects_of_series(series):
+                _retract(register, placed, gone, TOO_OLD, one.basis)
 
 
 def _accept(
@@ -430,6 +533,8 @@ def _accept(
     outcome = one.outcome
     if older is not None and register.sources(older) <= 1:
         _supersede(register, placed, older)
+    if outcome.kind == "CT":
+        _retract_older(register, placed, one)
     output = _output(register, one)
     series = outcome.series_instance_uid if outcome.kind == "CT" else None
     register.put_object(
@@ -447,6 +552,8 @@ def _accept(
     register.put_file(_row(one, ACCEPTED, key))
     register.note_fresh(key)
     _note_person(register, outcome)
+    if series is not None:
+        register.note_examination(series, outcome.patient, outcome.examination)
     placed.accepted += 1
     placed.records.append(
         {
