@@ -9,7 +9,8 @@ import dagster as dg
 
 from dagster_project.lake.tables import TABLES
 
-SITE_ASSETS = dg.AssetSelection.assets("intake", *(t.name for t in TABLES if t.by_site))
+SITE_ASSET_NAMES = ("intake", *(t.name for t in TABLES if t.by_site))
+SITE_ASSETS = dg.AssetSelection.assets(*SITE_ASSET_NAMES)
 REPORT_ASSETS = dg.AssetSelection.groups("reports") | dg.AssetSelection.assets(
     "dynamic_irecist", "dynamic_evaluation"
 )

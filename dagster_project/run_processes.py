@@ -66,7 +66,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for record in instance.get_run_records(dg.RunsFilter(statuses=begun)):
         run = record.dagster_run
         began = record.start_time or record.create_timestamp.timestamp()
-        reason = death_of(run.tags, time.time() - began, _longest(instance))
+        reason = death_of(run.tags, time.time() - began, longest_seconds(instance))
         if reason:
             instance.report_run_failed(run, reason)
             ended.append(_named(run))
@@ -87,7 +87,8 @@ def _named(run: dg.DagsterRun) -> str:
     return f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip()
 
 
-def _longest(instance: dg.DagsterInstance) -> float:
+def longest_seconds(instance: dg.DagsterInstance) -> float:
+    """After how many seconds a run of another machine that reports no end is dead."""
     return float(instance.run_monitoring_max_runtime_seconds or LONGEST_SECONDS)
 
 

@@ -1,27 +1,31 @@
 """Sensors that start a run after new deliveries or after other runs.
 
-New deliveries start their site's run; the cohort's run follows the last site's, and the reports
-follow that.
+New deliveries start their site's run. One run of the cohort follows the last site's where anything
+changed, and the reports follow that.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from dagster_project.cohort_inputs import INPUTS, inputs_digest
 from dagster_project.jobs import cohort_job, report_job, site_job
 from dagster_project.lake.home import find_home
 from dagster_project.partitions import SITES
-from dagster_project.run_processes import end_dead_runs
+from dagster_project.run_processes import end_dead_runs, longest_seconds
 
 BUSY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+"""A job that failed may have written some of its tables, and what follows goes on with them."""
 
 
 @dg.sensor(
@@ -59,47 +63,95 @@ def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-def _when_idle(context: dg.RunStatusSensorContext, job: str) -> dg.RunRequest | dg.SkipReason:
-    """The next job's run, once no living run of `job` is left.
+@dg.sensor(
+    jobs=[cohort_job, report_job],
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Runs the cohort once all sites are done and something changed; then the reports.",
+)
+def next_job(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Look whether the cohort is due, and else whether the reports are.
 
-    It does not matter whether the last one succeeded or failed.
+    A job is due where all of this holds:
+
+    1. No run of the job before it or of itself is busy that is younger than the longest time of a
+       run.
+    2. A run of the job before it ended after the last run of the job itself was asked for.
+    3. Of the cohort: the digest of its inputs is not that of its last run, or that run failed.
     """
-    end_dead_runs(context.instance)
-    running = context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=BUSY), limit=1)
-    return (
-        dg.SkipReason(f"another run of {job} is still going")
-        if running
-        else dg.RunRequest(run_key=context.dagster_run.run_id)
-    )
+    instance = context.instance
+    end_dead_runs(instance)
+    ended, why_not = _newest_result(instance, site_job.name, cohort_job.name)
+    if ended:
+        digest = _inputs(context)
+        if _digest_of_last_good(instance) != digest:
+            return dg.RunRequest(
+                run_key=ended.run_id, job_name=cohort_job.name, tags={INPUTS: digest}
+            )
+        why_not = f"the inputs of {cohort_job.name} are those of its last run"
+    ended, why_no_report = _newest_result(instance, cohort_job.name, report_job.name)
+    if ended:
+        return dg.RunRequest(run_key=ended.run_id, job_name=report_job.name)
+    return dg.SkipReason(f"{why_not}; {why_no_report}")
 
 
-def follow(
-    first: UnresolvedAssetJobDefinition,
-    then: UnresolvedAssetJobDefinition,
-    status: dg.DagsterRunStatus,
-) -> dg.SensorDefinition:
-    """A sensor that runs `then` after the last run of `first` ended with `status`."""
-
-    @dg.run_status_sensor(
-        name=f"{then.name}_after_{first.name}_{status.value.lower()}",
-        run_status=status,
-        monitored_jobs=[first],
-        request_job=then,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Run {then.name} after the last {first.name} run ({status.value.lower()}).",
-    )
-    def following(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-        return _when_idle(context, first.name)
-
-    return following
+def _newest_result(
+    instance: dg.DagsterInstance, first: str, then: str
+) -> tuple[dg.DagsterRun | None, str]:
+    """The run of `first` that ended last, where `then` may follow it; else why not."""
+    busy = _busy_job(instance, first, then)
+    if busy:
+        return None, f"a run of {busy} is still going"
+    mine = _newest(instance, then)
+    since = mine.create_timestamp if mine else None
+    asked = dg.RunsFilter(job_name=first, statuses=ENDED, updated_after=since)
+    results = [r for r in instance.get_run_records(asked) if not since or _end(r) > since]
+    if not results:
+        return None, f"no run of {first} has ended since the last run of {then}"
+    return max(results, key=_end).dagster_run, ""
 
 
-ENDS = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
-SENSORS = [
-    landing,
-    *(
-        follow(first, then, end)
-        for first, then in ((site_job, cohort_job), (cohort_job, report_job))
-        for end in ENDS
-    ),
-]
+def _busy_job(instance: dg.DagsterInstance, *jobs: str) -> str:
+    """The first of these jobs of which a run is busy; empty where none is."""
+    oldest = dt.datetime.now(dt.UTC).timestamp() - longest_seconds(instance)
+    for job in jobs:
+        records = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=BUSY))
+        if any((r.start_time or r.create_timestamp.timestamp()) > oldest for r in records):
+            return job
+    return ""
+
+
+def _newest(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
+    return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
+
+
+def _end(record: dg.RunRecord) -> dt.datetime:
+    """When a run ended; one that bears no such time, when it was written last."""
+    if record.end_time is None:
+        return record.update_timestamp
+    return dt.datetime.fromtimestamp(record.end_time, dt.UTC)
+
+
+def _digest_of_last_good(instance: dg.DagsterInstance) -> str:
+    """What the last run of the cohort was made from; empty where it failed or does not say."""
+    last = _newest(instance, cohort_job.name)
+    if last is None or last.dagster_run.status != dg.DagsterRunStatus.SUCCESS:
+        return ""
+    return last.dagster_run.tags.get(INPUTS, "")
+
+
+def _inputs(context: dg.SensorEvaluationContext) -> str:
+    """Digest of what a run of the cohort would be made from now.
+
+    Raises
+    ------
+    LookupError
+        Where the sensor was called without the definitions that it belongs to.
+    """
+    if context.repository_def is None:
+        raise LookupError("the sensor next_job needs the definitions: versions of code lie in them")
+    graph = context.repository_def.asset_graph
+    return inputs_digest(context.instance, find_home(), graph, dt.datetime.now(dt.UTC))
+
+
+SENSORS = [landing, next_job]

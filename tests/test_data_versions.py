@@ -92,6 +92,11 @@ class Nights:
 
 @pytest.fixture
 def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
+    yield from after_the_first_night(tmp_path, monkeypatch)
+
+
+def after_the_first_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
+    """A home of three sites, all of which have run once, and the cohort after them."""
     for name in (
         "LAKEHOUSE_KEYS",
         "LAKEHOUSE_PASSPHRASE_FILE",

@@ -17,14 +17,14 @@ from dagster._core.test_utils import create_run_for_test
 
 from dagster_project import run_processes
 from dagster_project.commands.run import _instance
+from dagster_project.definitions import defs
 from dagster_project.lake.home import Home
 from dagster_project.run_processes import BEGINNING, MACHINE, PROCESS, end_dead_runs, process_tags
 from dagster_project.schedules import nightly
-from dagster_project.sensors import SENSORS, landing
+from dagster_project.sensors import landing, next_job
 from tests.test_interrupted import Run
 
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
-SENSOR = {sensor.name: sensor for sensor in SENSORS}["cohort_after_site_success"]
 TAGS = (
     "import json, time; from dagster_project.run_processes import process_tags; "
     "print(json.dumps(process_tags()), flush=True); time.sleep(600)"
@@ -69,16 +69,9 @@ def started(instance: dg.DagsterInstance, tags: dict[str, str], job: str = "site
 
 def after_a_site(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
     """What the sensor does after the last site of a night."""
-    ended = create_run_for_test(instance, job_name="site", status=dg.DagsterRunStatus.SUCCESS)
-    event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="site")
-    return SENSOR(
-        dg.build_run_status_sensor_context(
-            sensor_name=SENSOR.name,
-            dagster_instance=instance,
-            dagster_run=ended,
-            dagster_event=event,
-        )
-    )
+    create_run_for_test(instance, job_name="site", status=dg.DagsterRunStatus.SUCCESS)
+    repository = defs.get_repository_def()
+    return next_job(dg.build_sensor_context(instance=instance, repository_def=repository))
 
 
 def test_a_run_lives_as_long_as_its_process(

@@ -449,8 +449,23 @@ def _execute(
             raise_on_error=False,
             run_config={"loggers": {"console": {}}},
             asset_selection=chosen,
-            tags=process_tags() | ({ANY_SPACE: "yes"} if leave_out else {}),
+            tags=_tags(defs, instance, job, whole=not leave_out),
         )
+
+
+def _tags(
+    defs: dg.Definitions, instance: dg.DagsterInstance, job: str, *, whole: bool
+) -> dict[str, str]:
+    """Tags of a run: its process, and of a whole run of the cohort what it is made from."""
+    from dagster_project.cohort_inputs import INPUTS, inputs_digest
+    from dagster_project.commands.progress import today
+
+    if not whole:
+        return process_tags() | {ANY_SPACE: "yes"}
+    if job != "cohort":
+        return process_tags()
+    graph = defs.resolve_asset_graph()
+    return process_tags() | {INPUTS: inputs_digest(instance, find_home(), graph, today())}
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
