@@ -16,8 +16,7 @@ import dagster as dg
 
 from dagster_project.lake.expectations import expectation_suite
 from dagster_project.lake.query_cache import answer_file, cached_query
-from dagster_project.lake.tables import TABLES, Table
-from dagster_project.partitions import site_of, table_check
+from dagster_project.lake.tables import Table
 from dagster_project.resources import Lakehouse
 
 SAMPLED_ROWS = 100_000
@@ -111,24 +110,6 @@ def evaluate_suite(
     )
 
 
-def expectations_check(table: Table) -> dg.AssetChecksDefinition:
-    """The check of one table, in a site's run of that site's rows."""
-    description = (
-        f"Great Expectations suite of {table.name}, generated from the schema.\n\n"
-        f"由表结构生成的 {table.name} 质量检查（Great Expectations）。"
-    )
-
-    @table_check(
-        by_site=table.by_site, asset=table.name, name="expectations", description=description
-    )
-    def expectations(
-        context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
-    ) -> dg.AssetCheckResult:
-        return evaluate_suite(table, lakehouse, site_of(context))
-
-    return expectations
-
-
 def _ask(lakehouse: Lakehouse, table: Table, site: str | None) -> dict[str, Any]:
     of_site = "" if site is None else "WHERE site = $site"
     rows = lakehouse.lake.query(
@@ -149,6 +130,3 @@ def _ask(lakehouse: Lakehouse, table: Table, site: str | None) -> dict[str, Any]
         "expectations": len(result.results),
         "rows_seen": len(frame),
     }
-
-
-CHECKS = [expectations_check(table) for table in TABLES]

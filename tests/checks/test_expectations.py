@@ -7,7 +7,8 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from checks.expectations import CHECKS, validate
+from checks.expectations import validate
+from checks.tables import table_checks
 from dagster_project.lake.expectations import expectation_suite
 from dagster_project.lake.schema import constraints, polars_schema
 from dagster_project.lake.tables import FEDERATED_RUNS, PATIENTS, TABLES, TREATMENTS, Table
@@ -75,8 +76,10 @@ def test_a_sites_run_looks_at_that_sites_rows_alone(lakehouse: Lakehouse, fill) 
         {"site": "AA", "patient": "AA-1", "cycle": 0},
         {"site": "BB", "patient": "BB-1", "cycle": 1},
     )
-    (check,) = (c for c in CHECKS if next(iter(c.check_keys)).asset_key.path == ["treatments"])
-    broken, whole, empty = (evaluate_site(check, lakehouse, s) for s in ("AA", "BB", "CC"))
+    check = table_checks(TREATMENTS)
+    broken, whole, empty = (
+        evaluate_site(check, lakehouse, site, "expectations") for site in ("AA", "BB", "CC")
+    )
     assert [e.passed for e in (broken, whole, empty)] == [False, True, True]
     assert "expect_column_values_to_be_between cycle" in broken.description
     assert [e.metadata["rows"].value for e in (broken, whole, empty)] == [1, 1, 0]
