@@ -16,7 +16,8 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.test_utils import create_run_for_test
 
 from dagster_project import run_processes, sensors
-from dagster_project.cohort_inputs import inputs_digest
+from dagster_project.cohort_inputs import INPUTS, inputs_digest
+from dagster_project.commands.run import _tags
 from dagster_project.definitions import defs
 from dagster_project.flow.vault_audit import KEPT
 from dagster_project.lake.home import Home, delivery_signature
@@ -421,6 +422,21 @@ def test_another_version_of_the_code_is_another_digest(
 
     other = dg.Definitions(assets=[disclosure]).resolve_asset_graph()
     assert inputs_digest(instance, Home(home), other, now) != before
+
+
+def test_a_run_of_the_cohort_by_hand_bears_the_same_digest(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
+    """After `lakehouse run` quiet sites start no run of the cohort either."""
+    tags = _tags(defs, instance, "cohort", whole=True)
+    assert INPUTS not in _tags(defs, instance, "cohort", whole=False)
+    assert INPUTS not in _tags(defs, instance, "site", whole=True)
+    ended(instance, "site")
+    request = tick(instance)
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags[INPUTS] == tags[INPUTS]
+    ended(instance, "cohort", tags=tags)
+    assert after_a_quiet_site(instance) == ["report"]
 
 
 def test_without_the_definitions_the_sensor_says_so(
