@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dagster_project.flow.step_result import gather_refusals
 from dagster_project.lake.tables import QUARANTINE
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
@@ -23,6 +24,6 @@ from dagster_project.resources import Lakehouse
 )
 def quarantine(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Gather what each stage of each site refuses now."""
-    rows = lakehouse.refusals()
+    written, rows = gather_refusals(lakehouse)
     by_stage = {f"refused_{stage}": n for stage, n in rows.group_by("stage").len().iter_rows()}
-    return materialize_result(lakehouse.lake.replace(QUARANTINE.name, rows), rows, facts=by_stage)
+    return materialize_result(written, rows, facts=by_stage)

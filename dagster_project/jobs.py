@@ -12,9 +12,12 @@ from dagster_project.lake.tables import TABLES
 SITE_ASSET_NAMES = ("intake", *(t.name for t in TABLES if t.by_site))
 SITE_ASSETS = dg.AssetSelection.assets(*SITE_ASSET_NAMES)
 REPORT_ASSETS = dg.AssetSelection.groups("reports") | dg.AssetSelection.assets(
-    "dynamic_irecist", "dynamic_evaluation"
+    "dynamic_irecist", "dynamic_evaluation", "board_decisions"
 )
-"""Pages, and state and advice of each visit with their evaluation: no closed gate holds them up."""
+"""Pages, state and advice of each visit with their evaluation, and the decisions of boards.
+
+No closed gate holds them up.
+"""
 COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
 
 site_job = dg.define_asset_job(

@@ -173,6 +173,7 @@ def pass_or_skip(
 REPORT_DEPS = (
     "dynamic_irecist",
     "dynamic_evaluation",
+    "board_decisions",
     "irecist_blocks",
     "dynamic_evidence",
     "clinical_status",

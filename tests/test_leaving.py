@@ -152,6 +152,7 @@ OF_ALL_SITES = {
     "reader_agreement": "judged together where a site has too few pairs",
     "repeatable_change": "in units of what the readers of all sites differ by",
     "dynamic_irecist": "behind the gate, which is judged over all sites",
+    "board_decisions": "pages show the readers' error and the comparison classes of all sites",
     "dynamic_evaluation": "comparators and classes are fitted on other patients of all sites",
 }
 """Tables and views of which a site's rows depend on the other sites too."""

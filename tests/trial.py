@@ -370,6 +370,26 @@ def deliver_decisions(trial: Trial) -> None:
         shutil.copy(decisions, target)
 
 
+UNKNOWN_PAGE = "BP-BCDF-GHJK-LMNP"
+"""A code that no page has."""
+
+
+def deliver_board_decisions(trial: Trial, site: str) -> None:
+    """Decisions on a site's first patient: on T1 by the code of its page, on T0 by no page's."""
+    patient, truth = trial.pseudonym(site, 0), trial.patient_truth(site, 0)
+    page = (trial.home.reports / "board" / f"{patient}_T1.html").read_text(encoding="utf-8")
+    code = page.partition("Code of this page")[2].partition("<code>")[2].partition("</code>")[0]
+    day = truth["visits"]["T1"]["date"]
+    file = trial.home.landing / site / "board" / "decisions.csv"
+    file.parent.mkdir()
+    rows = [
+        "研究编号,访视,讨论日期,决定,角色,讨论页编号,临床稳定,下次CT日期",
+        f"{patient},T1,{day},继续并提前复查,肿瘤内科,{code},是,",
+        f"{patient},T0,{day},继续,肿瘤内科,{UNKNOWN_PAGE},,",
+    ]
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
 def mlflow_runs(trial: Trial) -> int:
     """Runs in MLflow's own store; none where there is no store."""
     store = trial.home.mlflow / "mlflow.sqlite"

@@ -65,7 +65,11 @@ def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
             found.setdefault(site, []).append((what, table.name, column))
     for site in _strange_days(lake):
         found.setdefault(site, []).append(
-            (STRANGE_DAY, "scans, timepoints, treatments, follow_up, clinical_status", "")
+            (
+                STRANGE_DAY,
+                "scans, timepoints, treatments, follow_up, clinical_status, board_decisions",
+                "",
+            )
         )
     write_whole(_file(home), json.dumps(found).encode())
     return found

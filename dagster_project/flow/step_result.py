@@ -74,6 +74,12 @@ def frame_of(rows: list[dict[str, Any]], table: Table) -> pl.DataFrame:
     return conform(pl.DataFrame(whole, infer_schema_length=None), table) if rows else empty(table)
 
 
+def gather_refusals(lakehouse: Lakehouse) -> tuple[Write, pl.DataFrame]:
+    """Make what each stage of each site refuses now the rows of the quarantine."""
+    rows = lakehouse.refusals()
+    return lakehouse.lake.replace(QUARANTINE.name, rows), rows
+
+
 def refuse_by_site(lakehouse: Lakehouse, stage: str, refused: pl.DataFrame) -> None:
     """Give each site the refusals of a stage that looks at all of them."""
     for site in lakehouse.home.sites():

@@ -38,6 +38,7 @@ OWN_COLUMNS = (
     "contour_digest",
     "series_uid",
     "input_fingerprint",
+    "page_code",
 )
 """Columns whose values are one patient's alone, where no other patient has them too."""
 

@@ -194,6 +194,6 @@ def _too_large(most: int) -> str:
 
 def _site_folder(path: Path) -> Path:
     """The site folder of a table by the delivery specification, else the table's own folder."""
-    if path.parent.name in {"clinical", "arbitration"}:
+    if path.parent.name in {"clinical", "arbitration", "board"}:
         return path.parent.parent
     return path.parents[2] if path.parent.parent.name == "reads" else path.parent

@@ -15,6 +15,12 @@ Type = Literal["string", "int32", "int64", "double", "bool", "date", "timestamp"
 VISIT_PATTERN = r"^(?:T[012]|V\d+)$"
 """T0, T1 and T2 are the protocol's visits; every other CT is V1, V2, … in order of date."""
 
+PAGE_CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+"""Letters of a board page's code: no vowel makes a word of it, no digit a date or a number."""
+
+PAGE_CODE_PATTERN = rf"^BP(?:-[{PAGE_CODE_LETTERS}]{{4}}){{3}}$"
+"""Code of a board page: a digest in letters, as people copy it from paper."""
+
 REGION_PATTERN = r"^(?:tumor|ring_\d+_\d+)$"
 """The tumour, or a ring by its bounds in mm from the tumour's surface, as in study.toml."""
 

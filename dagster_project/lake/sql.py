@@ -466,7 +466,8 @@ SELECT DISTINCT site FROM (
     SELECT site, patient, scan_date - day FROM timepoints UNION ALL
     SELECT site, patient, treatment_date - day FROM treatments UNION ALL
     SELECT site, patient, event_date - day FROM follow_up UNION ALL
-    SELECT site, patient, status_date - day FROM clinical_status)
+    SELECT site, patient, status_date - day FROM clinical_status UNION ALL
+    SELECT site, patient, decision_date - day FROM board_decisions)
 WHERE first_day IS NOT NULL GROUP BY site, patient HAVING count(DISTINCT first_day) > 1"""
 """Sites of patients for whom day 0 is not the same date everywhere."""
 

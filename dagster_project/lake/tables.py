@@ -20,6 +20,7 @@ from dagster_project.lake.columns import (
     MODEL,
     MODEL_VERSION,
     NONTARGET_RESPONSES,
+    PAGE_CODE_PATTERN,
     PATIENT,
     PROTOCOL_DIGEST,
     READER,
@@ -2520,6 +2521,69 @@ DYNAMIC_EVALUATION = Table(
     ),
 )
 
+BOARD_DECISIONS = Table(
+    "board_decisions",
+    "response",
+    "One row per decision of a tumour board, with the board page that the board looked at",
+    "多学科讨论的决定，每个决定一行，并注明讨论时所看的讨论页",
+    key=("site", "patient", "visit", "number"),
+    columns=(
+        SITE,
+        PATIENT,
+        VISIT,
+        integer(
+            "number",
+            "Number of the decision on this patient and visit, in the order of the rows",
+            "该患者该访视的决定序号（按行顺序）",
+            minimum=1,
+        ),
+        date("decision_date", "Day of the board, shifted", "讨论日期（已偏移）"),
+        DAY,
+        string(
+            "decision",
+            "What the board decided",
+            "讨论决定",
+            allowed=("continue", "continue_and_rescan_early", "stop", "change", "other"),
+        ),
+        string(
+            "decided_by",
+            "Role of the person who recorded the decision",
+            "记录决定者的角色",
+            allowed=(
+                "board_chair",
+                "oncologist",
+                "respiratory_physician",
+                "radiologist",
+                "radiation_oncologist",
+                "thoracic_surgeon",
+            ),
+        ),
+        CLINICAL_STATUS.column("clinically_stable"),
+        integer(
+            "next_ct_day",
+            "Day of the next CT by the decision, from the first treatment cycle (day 0)",
+            "决定的下次CT日（距首个治疗周期，第0天）",
+            unit="d",
+            nullable=True,
+        ),
+        string(
+            "page_code",
+            "Code of the board page that was looked at: a digest of the rows and settings on it",
+            "讨论时所看讨论页的编号：该页所示数据行与设置的摘要",
+            pattern=PAGE_CODE_PATTERN,
+        ),
+        string(
+            "status",
+            "Whether the page is as it was, has changed since, or two decisions contradict; "
+            "contradictory ones are not used",
+            "该页未变、此后已变，或两个决定相互矛盾（矛盾者均不采用）",
+            allowed=("page_current", "page_superseded", "contradictory"),
+        ),
+        REASON,
+        SIMULATED,
+    ),
+)
+
 QUARANTINE = Table(
     "quarantine",
     "quality",
@@ -2543,6 +2607,7 @@ QUARANTINE = Table(
                 "arbitrations",
                 "dhi",
                 "habitats",
+                "board_decisions",
             ),
         ),
         string(
@@ -2813,6 +2878,7 @@ TABLES: tuple[Table, ...] = (
     ATTRIBUTIONS,
     DYNAMIC_IRECIST,
     DYNAMIC_EVALUATION,
+    BOARD_DECISIONS,
     QUARANTINE,
     QUALITY_VERDICTS,
     DISCLOSURE,

@@ -5,7 +5,8 @@ It holds nothing dated later, and its only script is the viewer's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,11 +15,13 @@ import polars as pl
 
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.domain.reading.arbitration import mask_readers
+from dagster_project.domain.response.board_decisions import page_code
 from dagster_project.domain.response.recist import progression_threshold_mm
 from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.domain.response.sum_error import ReaderError
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.lake.reasons import chinese_reason
+from dagster_project.lake.tables import BOARD_DECISIONS
 from dagster_project.reports import board_words as w
 from dagster_project.reports.arbitration import LETTERS
 from dagster_project.reports.board_course import Drawing, Plan, draw_course
@@ -27,7 +30,7 @@ from dagster_project.reports.crops import decode_crop, draw_still, side_of
 from dagster_project.reports.due_list import CATEGORIES, CONFIRMS
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.patient_reports import may_show_reads
-from dagster_project.reports.summaries.tables import Row, Tables, is_simulated
+from dagster_project.reports.summaries.tables import Row, Tables, completed, is_simulated
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
 from dagster_project.reports.wording import BLOCK_STATUS, QUESTIONS, STATES, tone
 from dagster_project.study import Study, digest_of
@@ -42,8 +45,15 @@ TABLES_READ = (
     "clinical_status",
     "dynamic_irecist",
     "dynamic_evidence",
+    "board_decisions",
 )
 """Tables that a board page reads; each has a row per patient or more."""
+
+DECIDED_BY = (*(name for name in TABLES_READ if name != BOARD_DECISIONS.name), "responses")
+"""Tables that the code of a page is a digest of."""
+
+DERIVED, DERIVED_DIGITS = ("dynamic_irecist", "dynamic_evidence"), 2
+"""Tables of derived figures, and the digits that of these count in the code of a page."""
 
 OF_THE_SITE = "S"
 """Letter of outlines that were found among the site's images."""
@@ -111,6 +121,36 @@ class Sheet:
     error: ReaderError
     crops: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
+    @property
+    def site(self) -> str:
+        """The patient's hospital."""
+        return _site(self.own)
+
+    @property
+    def day(self) -> int | None:
+        """Day of the visit from the first cycle."""
+        own = self.own["timepoints"].filter(visit=self.visit)
+        return own["day"][0] if own.height else None
+
+    def page_code(self, study: Study) -> str:
+        """Code of what a board decides by: the rows and the protocol behind the page.
+
+        1. Pictures, the program and recorded decisions have no part in it, nor the order of rows.
+        2. Figures that are derived in units of the readers of all hospitals count with
+           `DERIVED_DIGITS`: a read elsewhere moves their last digits, which no page prints.
+        """
+        rows = {name: _canonical(name, self.own[name]) for name in DECIDED_BY}
+        return page_code(
+            [
+                [self.site, self.patient, self.visit],
+                rows,
+                sorted(json.dumps(block, sort_keys=True, default=str) for block in self.blocks),
+                self.planned_day,
+                [_rounded(self.error.value), self.error.source],
+                study.digest,
+            ]
+        )
+
     def digest(self, study: Study, code: str) -> str:
         """Digest of all that the page shows: rows, pictures, protocol and the program's own."""
         rows = {
@@ -130,6 +170,18 @@ class Sheet:
                 code,
             ]
         )
+
+
+def _canonical(name: str, rows: pl.DataFrame) -> list[str]:
+    """The rows of a table as texts in order, the same in whatever order they come."""
+    found = rows.drop("recorded_at", strict=False).to_dicts()
+    if name in DERIVED:
+        found = [{column: _rounded(value) for column, value in row.items()} for row in found]
+    return sorted(json.dumps(row, sort_keys=True, default=str) for row in found)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DERIVED_DIGITS}g}") if isinstance(value, float) else value
 
 
 def cut_sheet(patient: str, visit: str, own: Mapping[str, pl.DataFrame], found: AsOf) -> Sheet:
@@ -153,6 +205,7 @@ def cut_sheet(patient: str, visit: str, own: Mapping[str, pl.DataFrame], found: 
     kept["dynamic_evidence"] = kept["dynamic_evidence"].filter(visit=visit)
     kept["treatments"] = own["treatments"].filter(pl.col("treatment_date") <= date)
     kept["clinical_status"] = own["clinical_status"].filter(pl.col("status_date") <= date)
+    kept["board_decisions"] = own["board_decisions"].filter(visit=visit)
     kept["arbitrations"] = own["arbitrations"].select("site", "patient", "status", "simulated")
     blocks = found.blocks.filter(patient=patient)
     planned = found.planned.filter(patient=patient, visit=visit)["planned_scan_day"].to_list()
@@ -178,6 +231,22 @@ def list_sheets(tables: Tables) -> list[tuple[str, str]]:
     read = tables["lesions"].select("patient").unique()
     dated = tables["timepoints"].drop_nulls("scan_date").join(read, on="patient", how="semi")
     return list(dated.sort("site", "patient", "scan_date").select("patient", "visit").iter_rows())
+
+
+def page_codes(
+    tables: Tables, found: AsOf, study: Study, cases: Collection[tuple[str, str]]
+) -> frozenset[str]:
+    """Codes of the pages of these patients and visits as the tables are now.
+
+    A case that waits for its arbiter has no page.
+    """
+    filled = completed(tables)
+    codes = set()
+    for patient, visit in list_sheets(filled):
+        if (patient, visit) in cases:
+            own = {name: filled[name].filter(patient=patient) for name in TABLES_READ}
+            codes.add(cut_sheet(patient, visit, own, found).page_code(study))
+    return frozenset(codes)
 
 
 def letters_of(own: Tables, site_reader: str) -> dict[str, str]:
@@ -232,6 +301,8 @@ def render_board(
         facts=w.facts_of(_first(own["patients"]) or {}, Minimisation.of(study)),
         regimen=w.regimen_words((_first(own["patients"]) or {}).get("regimen")),
         given=own["treatments"].height,
+        code=(code := sheet.page_code(study)),
+        decided=_decided(sheet, code),
         status=w.status_words(_latest_status(own["clinical_status"])),
         state=_state(sheet, this),
         response=this["response"],
@@ -269,6 +340,26 @@ def _site(own: Tables) -> str:
 
 def _latest_status(states: pl.DataFrame) -> Row | None:
     return states.sort("status_date").row(-1, named=True) if states.height else None
+
+
+def _decided(sheet: Sheet, code: str) -> dict[str, Any] | None:
+    """The decision that was recorded on this visit, in words; None where there is none.
+
+    `as_it_was` says whether the board looked at what this page shows.
+    """
+    rows = sheet.own["board_decisions"].sort("number").to_dicts()
+    if not rows:
+        return None
+    if rows[0]["status"] == "contradictory":
+        return {"contradictory": True}
+    row = rows[0]
+    return {
+        **row,
+        "contradictory": False,
+        "decision": w.value_of("decision", row["decision"]),
+        "decided_by": w.value_of("decided_by", row["decided_by"]),
+        "as_it_was": row["page_code"] == code,
+    }
 
 
 def _visits(sheet: Sheet) -> list[Row]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.lake.reasons import chinese_reason
+from dagster_project.reports.board_words import value_of
 from dagster_project.reports.pages import render, script
 from dagster_project.reports.summaries.tables import (
     WHO,
@@ -75,6 +76,9 @@ CSV = (
     "clinically_stable",
     "new_symptoms",
     "status_day",
+    "board_visit",
+    "board_decision",
+    "board_status",
     "readers",
     "reason",
 )
@@ -93,8 +97,10 @@ def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[Row]:
     blocks, states = filled["irecist_blocks"], filled["clinical_status"]
     soon = study.section("dynamic")["due_soon_days"]
     accepted = blocks.filter(evaluator=ACCEPTED, outcome="open").to_dicts()
+    decisions = filled["board_decisions"]
     rows = [_row(_section_of(b, soon), b, states) for b in accepted]
     rows += [_row("differ", b, states) | {"readers": of} for b, of in _differing(blocks)]
+    rows = [row | _decided(row, decisions) for row in rows]
     order = list(SECTIONS)
     return sorted(
         rows, key=lambda r: (order.index(r["section"]), -(r["days_open"] or 0), r["patient"])
@@ -180,6 +186,22 @@ def _row(section: str, block: Row, states: pl.DataFrame) -> Row:
     }
 
 
+def _decided(block: Row, decisions: pl.DataFrame) -> Row:
+    """What a board decided last on the patient since the block opened, if anything."""
+    own = decisions.filter(site=block["site"], patient=block["patient"])
+    at_opening, opened = pl.col("visit") == block["opened_visit"], block["opened_day"]
+    since = at_opening if opened is None else at_opening | (pl.col("day") >= opened)
+    last = own.filter(since).sort("decision_date", "number").to_dicts()[-1:] or [{}]
+    decision = last[0].get("decision")
+    contradict = last[0].get("status") == "contradictory"
+    return {
+        "board_visit": last[0].get("visit"),
+        "board_decision": None if contradict else decision,
+        "board_status": last[0].get("status"),
+        "board_words": value_of("decision", decision),
+    }
+
+
 def render_due_list(
     tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
 ) -> str:
@@ -215,7 +237,18 @@ def due_table(tables: Mapping[str, pl.DataFrame], study: Study) -> pl.DataFrame:
     kinds: dict[str, Any] = {
         **dict.fromkeys(CSV, pl.Int64),
         **dict.fromkeys(
-            ("section", "site", "patient", "opened_visit", "readers", "reason"), pl.String
+            (
+                "section",
+                "site",
+                "patient",
+                "opened_visit",
+                "board_visit",
+                "board_decision",
+                "board_status",
+                "readers",
+                "reason",
+            ),
+            pl.String,
         ),
         **dict.fromkeys(("planned_inside", "clinically_stable", "new_symptoms"), pl.Boolean),
         **dict.fromkeys(("confirm_if_sum_mm", "reset_below_mm"), pl.Float64),

@@ -64,6 +64,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "arbitrations": ("Arbitration", "仲裁"),
     "dhi": ("DHI", "动态异质性指数"),
     "habitats": ("Habitats", "生境"),
+    "board_decisions": ("Decisions of the board", "讨论决定"),
 }
 """Where something can be refused, in the order of the flow."""
 

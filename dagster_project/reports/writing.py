@@ -193,10 +193,16 @@ def write_boards(
     snapshot: int,
     generated_at: datetime,
     crops: CropsOf | None = None,
+    record: Callable[[Sheet, str], None] | None = None,
 ) -> tuple[list[Path], int]:
     """Write one board page per patient and visit, and remove those of others.
 
     A page whose digest is that of the rows and pictures at hand stays as it is.
+
+    Parameters
+    ----------
+    record
+        Takes each sheet with its page code before the page is written.
 
     Returns
     -------
@@ -220,6 +226,8 @@ def write_boards(
             path = folder / BOARDS / f"{patient}_{visit}.html"
             digest = sheet.digest(study, program_digest())
             pages.append(path)
+            if record is not None:
+                record(sheet, sheet.page_code(study))
             if digest_on(path) != digest:
                 page = _board(sheet, shown, digest, study, snapshot, generated_at)
                 put(path, page, closed=bool(shown))

@@ -87,6 +87,7 @@ def case(
         "lesions": accepted,
         "responses": graded,
         "clinical_status": status,
+        "board_decisions": table("board_decisions"),
         "irecist_blocks": today,
         "dynamic_evidence": derive_dynamic_evidence(
             graded, today, accepted, scans, dhi, STUDY.sections, standard

@@ -11,7 +11,13 @@ import pytest
 from dagster_project.domain.response.as_of_visits import derive_responses_as_of
 from dagster_project.lake.sharing import FILE
 from dagster_project.reports import writing
-from dagster_project.reports.board import cut_sheet, list_sheets, render_board
+from dagster_project.reports.board import (
+    TABLES_READ,
+    cut_sheet,
+    list_sheets,
+    page_codes,
+    render_board,
+)
 from dagster_project.reports.summaries.tables import completed
 from dagster_project.study import load_study
 from tests.domain.courses import IRECIST
@@ -181,6 +187,101 @@ def test_while_a_case_waits_nothing_of_the_provisional_read_is_shown():
     assert list_sheets(shown) == []
 
 
+# -- the board's decision --------------------------------------------------------------------------
+
+
+def sheet_of(tables, found, visit="T1"):
+    own = {name: tables[name].filter(patient=PATIENT) for name in TABLES_READ if name in tables}
+    own |= {"arbitrations": table("arbitrations")}
+    return cut_sheet(PATIENT, visit, own, found)
+
+
+def decided(tables, found, *, code=None, **values):
+    """The tables with a decision on T1, on its page as it is or on another."""
+    own = sheet_of(tables, found).page_code(STUDY)
+    row = {"visit": "T1", "number": 1, "decision": "continue_and_rescan_early", "day": 63}
+    row |= {"decided_by": "oncologist", "status": "page_current", "next_ct_day": 84}
+    rows = table("board_decisions", row | {"page_code": code or own} | values)
+    return {**tables, "board_decisions": rows}
+
+
+def test_a_page_prints_its_code_and_how_a_decision_is_recorded(pages):
+    for visit, file in pages.items():
+        tables, found = case(PSEUDO, DISAGREES, states=(STABLE_STATE,))
+        code = sheet_of(tables, found, visit).page_code(STUDY)
+        assert f"Code of this page {code}" in words(file)
+        assert f"本页编号 {code}" in words(file, "zh")
+        assert "board/decisions.csv" in words(file)
+
+
+def test_a_recorded_decision_is_printed_on_the_page_of_its_visit_alone():
+    tables, found = case(PSEUDO)
+    with_one = decided(tables, found, clinically_stable=True)
+    page = Page(board(with_one, found, "T1"))
+    said = page.in_language("en")
+    assert "Decision : continue and rescan early" in said
+    assert "Clinically stable : yes" in said
+    assert "Next CT : day 84" in said
+    assert "By : oncologist , day 63" in said
+    assert "an earlier state" not in said
+    assert "继续并提前复查" in page.in_language("zh")
+    assert board(with_one, found, "T2") == board(tables, found, "T2")
+
+
+def test_a_decision_on_an_earlier_state_of_the_page_says_so():
+    tables, found = case(PSEUDO)
+    page = Page(board(decided(tables, found, code="BP-BCDF-GHJK-LMNP"), found, "T1"))
+    assert "on an earlier state of this page" in page.in_language("en")
+    assert "依据本页先前的内容" in page.in_language("zh")
+
+
+def test_of_two_decisions_that_contradict_the_page_prints_none():
+    tables, found = case(PSEUDO)
+    page = Page(board(decided(tables, found, status="contradictory"), found, "T1"))
+    said = page.in_language("en")
+    assert "two decisions contradict; neither is used" in said
+    assert "continue and rescan early" not in said
+    assert "Clinically stable: yes □ no □" in said
+
+
+def test_the_code_of_a_page_is_a_digest_of_the_rows_behind_it():
+    """Any row of its day changes it; what came later, a decision and the order of rows do not."""
+    tables, found = case(PSEUDO, states=(STABLE_STATE,))
+    code = sheet_of(tables, found).page_code(STUDY)
+    assert sheet_of(decided(tables, found), found).page_code(STUDY) == code
+    turned = {name: frame.reverse() for name, frame in tables.items()}
+    assert sheet_of(turned, found).page_code(STUDY) == code
+    then = case(PSEUDO, visits=("T0", "T1"), states=(STABLE_STATE,))
+    assert sheet_of(*then).page_code(STUDY) == code
+    others = [
+        case({**PSEUDO, "L2": [14.2, 18.2, 9.0]}, states=(STABLE_STATE,)),
+        case(PSEUDO, states=({**STABLE_STATE, "ecog": 2},)),
+        case(PSEUDO),
+    ]
+    codes = {sheet_of(*other).page_code(STUDY) for other in others}
+    assert len(codes | {code}) == 4
+    assert sheet_of(tables, found, "T2").page_code(STUDY) != code
+
+
+def test_the_codes_of_cases_are_those_that_their_pages_print(tmp_path):
+    tables, found = case(PSEUDO)
+    printed = {}
+    writing.write_boards(
+        tmp_path,
+        tables,
+        found,
+        STUDY,
+        7,
+        MOMENT,
+        record=lambda sheet, code: printed.update({sheet.visit: code}),
+    )
+    assert page_codes(tables, found, STUDY, {(PATIENT, "T1")}) == {printed["T1"]}
+    every = {(PATIENT, visit) for visit in printed}
+    assert page_codes(tables, found, STUDY, every) == set(printed.values())
+    waits = table("arbitrations", {"status": "open", "reader_a": "R1", "reader_b": "R2"})
+    assert page_codes({**tables, "arbitrations": waits}, found, STUDY, every) == set()
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 
@@ -231,7 +332,7 @@ def test_one_sheet_of_a4_in_each_language_and_nothing_to_complain_of(pages, brow
 
 
 SAME = re.compile(
-    r"(?<![A-Za-z])(?:i?(?:CR|PR|SD|PD|UPD|CPD|NE)|iUPD|iCPD|RECIST|iRECIST|CT|DHI|T\d|V\d|L\d|N\d|mm|HU|ECOG|EGFR|ALK|"
+    r"(?<![A-Za-z])(?:BP(?:-[B-Z]{4}){3}|board/decisions\.csv|i?(?:CR|PR|SD|PD|UPD|CPD|NE)|iUPD|iCPD|RECIST|iRECIST|CT|DHI|T\d|V\d|L\d|N\d|mm|HU|ECOG|EGFR|ALK|"
     r"PD-L1|TPS|IVA|ChiCTR\d+|UTC|BJCH(?:-A)?|English|[a-f0-9]{16}|atezolizumab|Ghaffari|Laleh|"
     r"Page|Home|Shift)(?![A-Za-z])"
 )

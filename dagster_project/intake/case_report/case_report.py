@@ -96,6 +96,7 @@ NOT_THE_SAME_DAY = (
     "contradicts {other}, of the same patient and day; both cells are left out until one is "
     "corrected"
 )
+NEXT_CT_BEFORE = "lies before the day of the decision; the cell is left out"
 AGES_DIFFER = (
     "age and birth_date are more than a year apart at cycle 1; "
     "the age is left out until one of the two is corrected"
@@ -164,6 +165,23 @@ ARBITRATION_CELLS: Mapping[str, Parser] = {
     "decided_at": cv.parse_time,
 }
 
+BOARD_DECISION_CELLS: Mapping[str, Parser] = {
+    "visit": cv.parse_visit,
+    "date": cv.parse_date,
+    "decision": cv.word_of(
+        "decision", "continue, continue and rescan early, stop, change or other"
+    ),
+    "role": cv.word_of("decided_by", "a role of the study's list such as oncologist, never a name"),
+    "page": cv.parse_page_code,
+    "clinically_stable": cv.parse_boolean,
+    "next_ct_date": cv.parse_date,
+}
+
+DECISION_FOLDERS = ("arbitration", "board")
+"""Folders of a delivery that hold decisions; their tables may name a patient by pseudonym."""
+
+_OF_DECISIONS = tuple(f"{folder}/" for folder in DECISION_FOLDERS)
+
 CELLS_OF_FACT: Mapping[Fact, tuple[str, ...]] = {
     "birth_date": ("birth_date", "age"),
     "sex": ("sex",),
@@ -209,6 +227,20 @@ ARBITRATIONS_SCHEMA: Mapping[str, pl.DataType] = {
     "accepted_reader": _TEXT,
     "arbiter": _TEXT,
     "decided_at": _TIME,
+    "row_number": _WHOLE,
+    "simulated": _BOOLEAN,
+}
+BOARD_DECISIONS_SCHEMA: Mapping[str, pl.DataType] = {
+    "site": _TEXT,
+    "patient": _TEXT,
+    "visit": _TEXT,
+    "decision_date": _DATE,
+    "day": _WHOLE,
+    "decision": _TEXT,
+    "decided_by": _TEXT,
+    "clinically_stable": _BOOLEAN,
+    "next_ct_day": _WHOLE,
+    "page_code": _TEXT,
     "row_number": _WHOLE,
     "simulated": _BOOLEAN,
 }
@@ -362,14 +394,14 @@ def patient_id_fault(table: CsvTable, number: str) -> str:
     """Why a cell names no patient; empty where it names one.
 
     1. Empty, or a word that says that the number is missing.
-    2. A pseudonym names its patient in a table of arbitrations, and no patient elsewhere.
+    2. A pseudonym names its patient in a table of decisions, and no patient elsewhere.
     3. What a spreadsheet made of a number so that it could be another's: scientific notation, zeros
        after the 15th digit. A number of 16 digits may end in a zero of its own: it counts where
        another of the file shows that such digits are kept.
     """
     if is_missing(number):
         return "is missing"
-    if is_pseudonym(number) and table.name.startswith("arbitration/"):
+    if is_pseudonym(number) and table.name.startswith(_OF_DECISIONS):
         return ""
     return number_fault(number) or (
         ROUNDED if is_rounded(number) and not _keeps_digits(table, number) else ""
@@ -671,6 +703,7 @@ def build_tables(
         "lesions": _frame(_lesions(report), LESIONS_SCHEMA),
         "locks": _frame(_locks(report), LOCKS_SCHEMA),
         "arbitrations": _frame(_arbitrations(report), ARBITRATIONS_SCHEMA),
+        "board_decisions": _frame(_board_decisions(report, first_cycle), BOARD_DECISIONS_SCHEMA),
     }
     frames["reconciliation"] = _frame(
         _reconciliation(report, image_numbers), _table_schema(RECONCILIATION)
@@ -1077,25 +1110,27 @@ def _locks(report: _Report) -> Iterable[dict[str, Any]]:
             )
 
 
-def decision_files(site_folder: Path) -> list[Path]:
-    """The tables of the arbiter's decisions, as CSV paths, in order.
+def decision_files(site_folder: Path, folder: str) -> list[Path]:
+    """The tables of decisions in a folder of `DECISION_FOLDERS`, as CSV paths, in order.
 
     Each may be a workbook of that name.
     """
-    folder = site_folder / "arbitration"
+    place = site_folder / folder
     found = (
-        [p for p in folder.iterdir() if p.suffix in {".csv", *WORKBOOKS}] if folder.is_dir() else []
+        [p for p in place.iterdir() if p.suffix in {".csv", *WORKBOOKS}] if place.is_dir() else []
     )
     return sorted({p.with_suffix(".csv") for p in found if not p.name.startswith(("~$", "."))})
 
 
+def _decision_tables(site_folder: Path, folder: str) -> Iterable[tuple[Path, str]]:
+    """The tables of decisions, each with the name that it has in a refusal."""
+    for number, path in enumerate(decision_files(site_folder, folder), start=1):
+        known = path.name == "decisions.csv"
+        yield path, f"{folder}/decisions.csv" if known else f"{folder}/ file {number}"
+
+
 def _arbitrations(report: _Report) -> Iterable[dict[str, Any]]:
-    for number, path in enumerate(decision_files(report.site_folder), start=1):
-        name = (
-            "arbitration/decisions.csv"
-            if path.name == "decisions.csv"
-            else f"arbitration/ file {number}"
-        )
+    for path, name in _decision_tables(report.site_folder, "arbitration"):
         seen = _Seen()
         for table, row, patient, values in report.rows(
             path,
@@ -1112,3 +1147,30 @@ def _arbitrations(report: _Report) -> Iterable[dict[str, Any]]:
                     "row_number": row.number,
                     "simulated": report.simulated,
                 }
+
+
+def _board_decisions(
+    report: _Report, first_cycle: Mapping[str, dt.date]
+) -> Iterable[dict[str, Any]]:
+    """Every row that can be read; which of them count is judged where the pages are known."""
+    required = ("visit", "date", "decision", "role", "page")
+    for path, name in _decision_tables(report.site_folder, "board"):
+        for table, row, patient, values in report.rows(
+            path, "board_decisions", name, BOARD_DECISION_CELLS, required
+        ):
+            if values["date"] > report.session.cut_off:
+                report.refuse(table.item(row, "date"), AFTER_CUT_OFF)
+                continue
+            next_ct = values["next_ct_date"]
+            if next_ct is not None and next_ct < values["date"]:
+                report.refuse(table.item(row, "next_ct_date"), NEXT_CT_BEFORE)
+                next_ct = None
+            dated = _dated(report, {**values, "patient": patient}, "decision_date", first_cycle)
+            first = first_cycle.get(patient)
+            yield {
+                **dated,
+                "decided_by": values["role"],
+                "page_code": values["page"],
+                "next_ct_day": (next_ct - first).days if next_ct and first else None,
+                "row_number": row.number,
+            }

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from dagster_project.lake.columns import PAGE_CODE_PATTERN, VISIT_PATTERN
 from dagster_project.lake.vocabulary import (
     DASHES,
     find_drugs,
@@ -570,6 +571,33 @@ def parse_reader(text: str) -> str:
     if not READER_CODE.fullmatch(plain(text)):
         raise ValueFault(NOT_A_READER)
     return plain(text)
+
+
+def parse_visit(text: str) -> str:
+    """A visit as the pages name it: T0, T1 or T2, and V1, V2 and so on.
+
+    >>> parse_visit(" t1 ")
+    'T1'
+    """
+    visit = plain(text).upper()
+    if not re.fullmatch(VISIT_PATTERN, visit):
+        raise ValueFault("is no visit; write T0, T1, T2 or V1, V2, … as the board page does")
+    return visit
+
+
+def parse_page_code(text: str) -> str:
+    """The code of a board page; case, spaces and dashes do not count.
+
+    >>> parse_page_code("bp bcdf ghjk—lmnp")
+    'BP-BCDF-GHJK-LMNP'
+    """
+    letters = re.sub(r"[\s_-]", "", plain(text).translate(DASHES)).upper().removeprefix("BP")
+    code = "-".join(["BP", *(letters[at : at + 4] for at in range(0, len(letters), 4))])
+    if not re.fullmatch(PAGE_CODE_PATTERN, code):
+        raise ValueFault(
+            "is no code of a board page; copy it from the page: BP- and twelve letters"
+        )
+    return code
 
 
 def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:

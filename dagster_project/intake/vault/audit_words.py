@@ -19,6 +19,7 @@ from dagster_project.intake.dicom.audit_texts import (
     is_plain,
     load_vocabularies,
 )
+from dagster_project.lake.columns import PAGE_CODE_PATTERN
 from dagster_project.lake.files import write_whole
 from dagster_project.study import digest_of
 
@@ -36,6 +37,7 @@ FORMS = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{1,8}[0-9]{0,2}-[A-Z2-7]{17}|2\.25\.\d{30,39}|S[A-Z2-7]{16}"
     r"|(?:lesion|ROI)_[A-Z2-7]{8}|[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64}"
     r"|[A-Z]{1,3}\d{1,2}|\d{1,3}[dr]\d|\([0-9A-F]{4},[0-9A-F]{4}\)"
+    rf"|{PAGE_CODE_PATTERN.strip('^$')}"
     r"|(?<=status )[0-9A-F]{4}"
     r"|(?:[A-Z][a-z]*)+(?:Error|Exception|Warning|Iteration)(?: in [\w.]+:\d{1,5})?"
     r"|(?<=row )[1-9]\d{5}|[1-9]\d{5}(?= (?:of|objects|files|entries|such|more)\b)"
@@ -44,9 +46,9 @@ FORMS = re.compile(
 )
 """Forms of the program's own texts.
 
-Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers;
-what a PACS answers, kinds of errors with their place in the code, rows and counts of a large
-delivery.
+Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of pages, sites and
+readers; what a PACS answers, kinds of errors with their place in the code, rows and counts of a
+large delivery.
 """
 
 HEADERS_ZH = frozenset({"住院号"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dagster_project.intake.case_report.case_report import (
+    DECISION_FOLDERS,
     decision_files,
     is_reader_name,
     reader_folders,
@@ -20,7 +21,7 @@ from dagster_project.intake.opening import file_digest, is_inside
 DIGITS = 12
 """Hexadecimal digits of SHA-256 by which a refused file is named."""
 
-EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
+EXPECTED = frozenset({"clinical", "dicom", "reads", *DECISION_FOLDERS, "SIMULATED"})
 CLINICAL_TABLES = (
     "clinical/patients.csv",
     "clinical/treatments.csv",
@@ -154,7 +155,7 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
     strangers = [
         (
             "landing",
-            "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED",
+            "clinical/, dicom/, reads/<reader>/, arbitration/, board/ and SIMULATED",
             _count(site_folder, EXPECTED),
         ),
         (
@@ -191,7 +192,7 @@ def _other_forms(site_folder: Path) -> Iterable[Refusal]:
             for folder in reader_folders(site_folder)
             if is_reader_name(folder.name)
         ),
-        "arbitration/decisions.csv",
+        *(f"{folder}/decisions.csv" for folder in DECISION_FOLDERS),
     ]
     for name in tables:
         table = site_folder / name
@@ -247,7 +248,10 @@ def case_report_files(site_folder: Path) -> list[Path]:
     files += [
         folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)
     ]
-    files += [file for table in decision_files(site_folder) for file in table_files(table)]
+    for folder in DECISION_FOLDERS:
+        files += [
+            file for table in decision_files(site_folder, folder) for file in table_files(table)
+        ]
     return [path for path in files if os.path.lexists(path)]
 
 

@@ -28,12 +28,13 @@ from dagster_project.intake.case_report.case_report import (
     People,
     Tables,
     build_tables,
+    decision_files,
     people_of,
     people_tables,
     read_people,
 )
 from dagster_project.intake.case_report.chronology import AFTER_CUT_OFF, cut_off_of
-from dagster_project.intake.case_report.csv_tables import CsvTable, Refusal
+from dagster_project.intake.case_report.csv_tables import CsvTable, Refusal, table_files
 from dagster_project.intake.dicom.allowlists import FILES
 from dagster_project.intake.dicom.dicom_writer import keyed_uid
 from dagster_project.intake.dicom.mask_files import RULES as MASK_RULES
@@ -697,6 +698,7 @@ class _Run:
             return json.loads(self.register.fact("rows"))
         if not people.rows:
             people = read_people(self.site_folder, self.site, self.crosswalk)
+        self._record_decisions()
         tables = self._tables(people, images)
         for name, frame in tables.frames.items():
             write_parquet_whole(folder / f"{name}.parquet", frame)
@@ -713,6 +715,23 @@ class _Run:
                 "refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False)
             )
         return rows
+
+    def _record_decisions(self) -> None:
+        """Record each file of a board's decisions that came, changed or went: by keyed digest."""
+        files = {
+            self.keys.digest("board decisions", file_digest(file))
+            for table in decision_files(self.site_folder, "board")
+            for file in table_files(table)
+        }
+        known = set(json.loads(self.register.fact("board_decisions") or "[]"))
+        came, gone = sorted(files - known), sorted(known - files)
+        self.manifest.append(
+            [
+                *({"event": "board_decisions", "input": digest} for digest in came),
+                *({"event": "board_decisions_gone", "input": digest} for digest in gone),
+            ]
+        )
+        self.register.remember("board_decisions", json.dumps(sorted(files)))
 
     def _write_clock(self) -> None:
         """Write the last day that data may have beside each patient, shifted as all dates are."""

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from dagster_project.intake.dicom.audit_texts import is_label
+from dagster_project.lake.columns import PAGE_CODE_PATTERN
 
 _PATIENT, _SCAN = r"[A-Z]{1,8}\d{0,2}-[A-Z2-7]{17}", r"S[A-Z2-7]{16}"
 _READER, _UID = r"(?:SITE|[A-Za-z]{1,8}[-_]?\d{1,2})", r"2\.25\.\d{1,39}"
@@ -19,7 +20,8 @@ TAKEN_IN = re.compile(
 
 _DERIVED = re.compile(
     rf"{_PATIENT}/(?:(?:{_SCAN}/)?[a-z]+/{_DIGEST}\.(?:json|npz|png|crop)"
-    r"|decisions/\d{4}\.json|locked_reads\.parquet)"
+    r"|decisions/\d{4}\.json|locked_reads\.parquet"
+    rf"|boards/(?:T[012]|V\d{{1,4}})_\d{{4}}_{PAGE_CODE_PATTERN.strip('^$')}\.json)"
 )
 _OF_THE_SITE = re.compile(
     r"manifest\.jsonl|intake\.sqlite|(?:refused/)?[a-z_]+\.parquet|case_report/[a-z_]+\.parquet"

@@ -142,6 +142,7 @@ def test_frames_have_the_columns_of_the_schema(site):
         "lesions",
         "locks",
         "arbitrations",
+        "board_decisions",
         "reconciliation",
     }
 

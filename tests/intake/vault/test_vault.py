@@ -148,6 +148,7 @@ def test_a_landing_becomes_the_vault_of_the_contract(full):
             "lesions",
             "locks",
             "arbitrations",
+            "board_decisions",
             "reconciliation",
             "clock",
             "clinical_status",
@@ -579,6 +580,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(full, monkeypatch
         "lesions": 0,
         "locks": 0,
         "arbitrations": 0,
+        "board_decisions": 0,
         "reconciliation": 0,
     }
     assert (len(full.files()), report.refused, report.rows) == (7, 0, expected)
@@ -840,3 +842,35 @@ def test_what_was_written_beside_an_open_association_is_seen_by_its_next_object(
     assert reception.take(str(other.SOPInstanceUID), to_bytes(other)).reason == ""
     reception.close()
     assert verify_manifest(site.vault / "manifest.jsonl").broken_line == 0
+
+
+# -- decisions of a board --------------------------------------------------------------------------
+
+
+def test_each_file_of_decisions_is_in_the_chain_by_a_keyed_digest(full):
+    def events():
+        lines = (full.vault / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        return [(r["event"], r["input"]) for r in records if "board" in r["event"]]
+
+    code = "BP-BCDF-GHJK-LMNP"
+    content = (
+        f"patient_id,visit,date,decision,role,page\nZY0012345,T1,2024-03-08,stop,chair,{code}\n"
+    )
+    full.put("board/decisions.csv", content)
+    full.take()
+    full.take()
+    ((event, first),) = events()
+    assert event == "board_decisions"
+    full.put("board/decisions.csv", content.replace("stop", "continue"))
+    assert full.take().rows["board_decisions"] == 1
+    assert [event for event, _ in events()] == [
+        "board_decisions",
+        "board_decisions",
+        "board_decisions_gone",
+    ]
+    assert events()[2][1] == first != events()[1][1]
+    assert not verify_manifest(full.vault / "manifest.jsonl").reason
+    text = (full.vault / "manifest.jsonl").read_text(encoding="utf-8")
+    assert "ZY0012345" not in text
+    assert code not in text
