@@ -101,6 +101,46 @@ def test_a_block_that_has_ended_is_on_no_list():
     assert sections(120, {"accepted": confirmed}, visits=("T0", "T1", "T2")) == []
 
 
+def decided(day, **values):
+    row = {"visit": "T1", "number": 1, "decision_date": DAY_ZERO + timedelta(day), "day": day}
+    row |= {"decision": "continue_and_rescan_early", "status": "page_current"}
+    return {"board_decisions": table("board_decisions", row | values)}
+
+
+@pytest.mark.parametrize(
+    ("values", "english", "chinese"),
+    [
+        ({}, "board T1: continue and rescan early", "讨论T1：继续并提前复查"),
+        (
+            {"status": "page_superseded"},
+            "board T1: continue and rescan early (the page has changed since)",
+            "讨论T1：继续并提前复查 （该页此后已变）",
+        ),
+        (
+            {"status": "contradictory"},
+            "board T1: two decisions contradict",
+            "讨论T1：两个决定相互矛盾",
+        ),
+    ],
+    ids=["current", "superseded", "contradictory"],
+)
+def test_a_case_that_a_board_has_decided_says_so(values, english, chinese):
+    found = tables(T1 + FROM) | decided(T1 + 3, **values)
+    shown = Page(page(found))
+    assert english in shown.in_language("en")
+    assert chinese in shown.in_language("zh")
+    (row,) = due_table(found, STUDY).select("board_visit", "board_decision", "board_status").rows()
+    status = values.get("status", "page_current")
+    used = None if status == "contradictory" else "continue_and_rescan_early"
+    assert row == ("T1", used, status)
+
+
+def test_a_decision_from_before_the_block_is_none_on_it():
+    found = tables(T1 + FROM) | decided(3, visit="T0")
+    assert "board T0" not in Page(page(found)).text
+    assert due_table(found, STUDY)["board_status"].to_list() == [None]
+
+
 def page(found):
     return render_due_list(found, STUDY, snapshot=7, generated_at=MOMENT)
 
