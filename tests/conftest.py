@@ -204,11 +204,11 @@ def opened(repeated: Stage) -> Stage:
 
 @pytest.fixture(scope="session")
 def grown(opened: Stage) -> Stage:
-    """After one more scan of one patient, and boards' decisions on that site, were delivered."""
+    """After one more scan and a board's decision of one patient were delivered."""
     from dagster_project.simulation.cohort import add_scan
-    from tests.trial import SITES, after, deliver_board_decisions
+    from tests.trial import SITES, after, deliver_board_decision
 
     made = opened.trial
-    deliver_board_decisions(made, SITES[0])
+    deliver_board_decision(made, SITES[0])
     made.plan = add_scan(made.home.landing, made.root / "truth", made.plan, SITES[0], 0)
     return after(made, made.run())

@@ -370,12 +370,8 @@ def deliver_decisions(trial: Trial) -> None:
         shutil.copy(decisions, target)
 
 
-UNKNOWN_PAGE = "BP-BCDF-GHJK-LMNP"
-"""A code that no page has."""
-
-
-def deliver_board_decisions(trial: Trial, site: str) -> None:
-    """Decisions on a site's first patient: on T1 by the code of its page, on T0 by no page's."""
+def deliver_board_decision(trial: Trial, site: str) -> None:
+    """A decision on T1 of a site's first patient, by the code that the page prints."""
     patient, truth = trial.pseudonym(site, 0), trial.patient_truth(site, 0)
     page = (trial.home.reports / "board" / f"{patient}_T1.html").read_text(encoding="utf-8")
     code = page.partition("Code of this page")[2].partition("<code>")[2].partition("</code>")[0]
@@ -385,7 +381,6 @@ def deliver_board_decisions(trial: Trial, site: str) -> None:
     rows = [
         "研究编号,访视,讨论日期,决定,角色,讨论页编号,临床稳定,下次CT日期",
         f"{patient},T1,{day},继续并提前复查,肿瘤内科,{code},是,",
-        f"{patient},T0,{day},继续,肿瘤内科,{UNKNOWN_PAGE},,",
     ]
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
 

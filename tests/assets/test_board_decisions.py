@@ -1,10 +1,9 @@
-"""Decisions of a board in the whole flow: by the code that a page printed, or refused."""
+"""Decisions of a board in the whole flow: by the code that its page printed."""
 
 from __future__ import annotations
 
 import json
 
-from dagster_project.domain.response.board_decisions import UNKNOWN_PAGE
 from dagster_project.flow.board_pages import write_board_pages
 from dagster_project.flow.shown_boards import read_shown_boards
 from tests.trial import SITES, Stage
@@ -24,16 +23,6 @@ def test_a_decision_is_a_row_beside_the_page_that_it_names(grown: Stage) -> None
     is_current = f"<code>{row['page_code']}</code>" in text
     assert row["status"] == ("page_current" if is_current else "page_superseded")
     assert ("an earlier state of this page" in text) == (not is_current)
-
-
-def test_one_on_a_page_that_was_never_shown_is_in_the_quarantine_of_the_same_run(
-    grown: Stage,
-) -> None:
-    rows = grown.table("quarantine").filter(stage="board_decisions")
-    patient = grown.trial.pseudonym(SITES[0], 0)
-    assert rows.select("site", "item", "reason").rows() == [
-        (SITES[0], f"{patient} board decision row 3", UNKNOWN_PAGE)
-    ]
 
 
 def test_every_page_that_lies_there_is_in_the_record_and_none_is_recorded_twice(

@@ -219,10 +219,10 @@ def test_a_recorded_decision_is_printed_on_the_page_of_its_visit_alone():
     with_one = decided(tables, found, clinically_stable=True)
     page = Page(board(with_one, found, "T1"))
     said = page.in_language("en")
-    assert "Decision : continue and rescan early" in said
-    assert "Clinically stable : yes" in said
-    assert "Next CT : day 84" in said
-    assert "By : oncologist , day 63" in said
+    assert "Decision: continue and rescan early" in said
+    assert "Clinically stable: yes" in said
+    assert "Next CT: day 84" in said
+    assert "By: oncologist , day 63" in said
     assert "an earlier state" not in said
     assert "继续并提前复查" in page.in_language("zh")
     assert board(with_one, found, "T2") == board(tables, found, "T2")
