@@ -35,6 +35,7 @@ def test_the_landing_is_left_as_it_was_delivered(grown: Stage) -> None:
             "dicom",
             "reads",
             "arbitration",
+            "board",
         }
 
 
