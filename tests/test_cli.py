@@ -349,6 +349,16 @@ def test_a_case_shows_both_reads_masked(opened: Stage, monkeypatch: pytest.Monke
     assert "no case bears that pseudonym" in refused.output
 
 
+def test_the_worklist_is_json_for_a_machine_and_names_no_reader(opened: Stage) -> None:
+    assert json.loads(opened.trial.call("arbitration", "list", "--json").output) == []
+    (case,) = json.loads(opened.trial.call("arbitration", "list", "--all", "--json").output)
+    assert (case["site"], case["status"]) == (SITES[1], "settled")
+    assert case["patient"] == opened.trial.pseudonym(SITES[1], 0)
+    assert case["triggers"]
+    assert not {"R1", "R2"} & set(" ".join(case["triggers"]).split())
+    assert case.keys() == {"site", "patient", "status", "n_lesion_visits", "triggers"}
+
+
 def test_a_settled_case_takes_no_other_decision(
     opened: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,6 +151,10 @@ def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_t
 OF_ALL_SITES = {
     "reader_agreement": "judged together where a site has too few pairs",
     "repeatable_change": "in units of what the readers of all sites differ by",
+    "patient_summary": "probabilities and their state, behind the gate",
+    "survival_curves": "of the eligible patients, or of everyone where no hospital has one",
+    "survival_medians": "of the eligible patients, or of everyone where no hospital has one",
+    "response_rates": "of the eligible patients, or of everyone where no hospital has one",
     "dynamic_irecist": "behind the gate, which is judged over all sites",
     "board_decisions": "pages show the readers' error and the comparison classes of all sites",
     "dynamic_evaluation": "comparators and classes are fitted on other patients of all sites",

@@ -6,6 +6,7 @@ A case has both reads masked; a decision is only ever added.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def arbitration() -> None:
 
 @arbitration.command("list")
 @click.option("--all", "everything", is_flag=True, help="The settled cases too.")
-def list_cases(everything: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
+def list_cases(everything: bool, as_json: bool) -> None:
     """The open cases, by site.
 
     \b
@@ -52,6 +54,10 @@ def list_cases(everything: bool) -> None:
     home = existing_home()
     cases = _lakehouse().lake.read("arbitrations").sort("site", "status", "patient").to_dicts()
     asked = [c for c in cases if everything or c["status"] == "open"]
+    if as_json:
+        shown = ("site", "patient", "status", "n_lesion_visits", "triggers")
+        click.echo(json.dumps([{n: c[n] for n in shown} for c in asked], ensure_ascii=False))
+        return
     print_table(
         "Cases" if everything else "Open cases",
         ["site", "case", "status", "lesion-visits", "why"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import HeldError, locked
 
 if TYPE_CHECKING:
-    from dagster_project.lake.home_backup import Manifest
+    from dagster_project.lake.home_backup import Backup, Manifest
 
 IN_USE = (
     "this home, or the folder of the backups, is in use ({0}); nothing was copied. "
@@ -88,8 +89,11 @@ class _Words:
 @click.option(
     "--anew", is_flag=True, help="Copy every file, also those that an earlier backup has."
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="One line of JSON about the backup, and no other."
+)
 @language()
-def backup(dest: Path, keep: int | None, anew: bool, lang: str) -> None:
+def backup(dest: Path, keep: int | None, anew: bool, as_json: bool, lang: str) -> None:
     """Copy what a home cannot make again into a new folder of DEST, and read it back.
 
     Catalogue first, then Parquet, vault, crosswalk (sealed as it is), MLflow, Dagster's history,
@@ -107,31 +111,57 @@ def backup(dest: Path, keep: int | None, anew: bool, lang: str) -> None:
         raise click.ClickException(words(NOTHING, home.root))
     try:
         with locked(home.root / "run.lock", "lakehouse backup", seconds=0):
-            sound = _back_up(home, dest.resolve(), words, anew=anew)
+            made, sound = _back_up(home, dest.resolve(), anew=anew)
     except HeldError as error:
         raise click.ClickException(words(IN_USE, error.holder)) from None
     removed = prune_backups(dest.resolve(), keep) if keep else ()
-    if removed:
-        click.echo(words(REMOVED, ", ".join(removed)))
+    if as_json:
+        click.echo(json.dumps(_facts(home, made, removed, sound=sound), ensure_ascii=False))
+    else:
+        _report(home, made, words, sound=sound)
+        if removed:
+            click.echo(words(REMOVED, ", ".join(removed)))
     sys.exit(0 if sound else 1)
 
 
-def _back_up(home: Home, dest: Path, words: _Words, *, anew: bool) -> bool:
-    """Make the backup and say what it holds; False where the lake was damaged before."""
+def _back_up(home: Home, dest: Path, *, anew: bool) -> tuple[Backup, bool]:
+    """The backup that was made, and whether the lake was sound before."""
     from dagster_project.lake.home_backup import back_up_home
 
     sound = _is_sound(home)
-    made = back_up_home(home, dest, dt.datetime.now(dt.UTC), anew=anew)
+    return back_up_home(home, dest, dt.datetime.now(dt.UTC), anew=anew), sound
+
+
+def _facts(home: Home, made: Backup, removed: Sequence[str], *, sound: bool) -> dict[str, object]:
+    """What the backup holds, for a machine."""
+    return {
+        "backup": str(made.folder),
+        "made_at": made.manifest.made_at,
+        "files": len(made.manifest.files),
+        "bytes": made.size,
+        "copied": made.copied,
+        "linked": made.linked,
+        "data": made.manifest.data,
+        "same_disk": _on_same_disk(home, made),
+        "lake_sound": sound,
+        "removed": list(removed),
+    }
+
+
+def _on_same_disk(home: Home, made: Backup) -> bool:
+    return made.folder.stat().st_dev == home.root.stat().st_dev
+
+
+def _report(home: Home, made: Backup, words: _Words, *, sound: bool) -> None:
     files, size = len(made.manifest.files), in_bytes(made.size)
     click.echo(words(DONE, made.folder, files, size, made.copied, made.linked))
     click.echo(words(NOT_COPIED))
     if made.manifest.data == "remote":
         click.echo(words(REMOTE))
-    if made.folder.stat().st_dev == home.root.stat().st_dev:
+    if _on_same_disk(home, made):
         click.echo(words(SAME_DISK))
     if not sound:
         click.echo(words(DAMAGED), err=True)
-    return sound
 
 
 def _is_sound(home: Home) -> bool:

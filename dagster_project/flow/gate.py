@@ -44,6 +44,9 @@ JUDGED = (
 MADE_BY_AN_OPEN_GATE = ("training_cohort", "model_runs", "predictions", "attributions")
 """Tables that are left as they are while the gate is closed."""
 
+ESTIMATES = ("survival_curves", "survival_medians", "response_rates")
+"""Tables of figures that are derived of tables which the gate judges."""
+
 OF_FEDERATED_RUNS = ("federated_runs", "federated_results", "privacy_ledger")
 """Tables of what all hospitals computed together; they are based on no row that the gate judges."""
 
@@ -52,6 +55,7 @@ DOWNSTREAM = (
     "dynamic_irecist",
     "quality_verdicts",
     "disclosure",
+    *ESTIMATES,
     *OF_FEDERATED_RUNS,
 )
 """Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""

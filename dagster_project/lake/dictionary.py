@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from dagster_project.lake.columns import Column
-from dagster_project.lake.sql import VIEWS
 from dagster_project.lake.tables import TABLES, Table
+from dagster_project.lake.views import VIEWS, View
 
 DICTIONARY = Path(__file__).resolve().parents[2] / "docs" / "dictionary.md"
 
@@ -28,15 +28,17 @@ true beside dates that are shifted, or the order in which patients came, would r
 标有 † 的列仅存于数据湖，不随发布文件提供：真实时间或入组先后与已偏移的日期并列，会泄露偏移量。
 """
 
+COLUMNS = """| column | type | unit | NULL | values | meaning | 含义 |
+|---|---|---|---|---|---|---|
+"""
+
 
 def write_dictionary() -> str:
     """The dictionary as Markdown: an index, then a section per table."""
     index = "\n".join(f"- [`{t.name}`](#{t.name}) {t.en} · {t.zh}" for t in TABLES)
-    views = "\n".join(f"- `{name}`: {text}" for name, (text, _) in VIEWS.items())
-    return (
-        "\n".join([HEAD, index, "\n## Views · 视图\n", views, *(_section(t) for t in TABLES)])
-        + "\n"
-    )
+    views = "\n".join(f"- [`{v.name}`](#{v.name}) {v.en} · {v.zh}" for v in VIEWS.values())
+    sections = [*map(_section, TABLES), *map(_section_of_view, VIEWS.values())]
+    return "\n".join([HEAD, index, "\n## Views · 视图\n", views, *sections]) + "\n"
 
 
 def _section(table: Table) -> str:
@@ -44,10 +46,13 @@ def _section(table: Table) -> str:
     return (
         f"\n## {table.name}\n\n{table.en} · {table.zh}\n\n"
         f"Key: {', '.join(f'`{k}`' for k in table.key)}. Group: {table.group}."
-        f"{' Replaced site by site.' if table.by_site else ''}\n\n"
-        "| column | type | unit | NULL | values | meaning | 含义 |\n"
-        f"|---|---|---|---|---|---|---|\n{rows}"
+        f"{' Replaced site by site.' if table.by_site else ''}\n\n{COLUMNS}{rows}"
     )
+
+
+def _section_of_view(view: View) -> str:
+    rows = "\n".join(_row(c, False) for c in view.columns)
+    return f"\n## {view.name}\n\nView. {view.en} · 视图：{view.zh}\n\n{COLUMNS}{rows}"
 
 
 def _row(column: Column, key: bool) -> str:

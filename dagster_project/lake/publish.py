@@ -14,12 +14,18 @@ from typing import Any
 
 import duckdb
 
-from dagster_project.lake import sql
+from dagster_project.lake import sql, views
+from dagster_project.lake.code_lists import list_codes
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import locked
 from dagster_project.lake.migrations import former_names
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
-from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
+from dagster_project.lake.published_database import (
+    WIDE_FEATURE,
+    WIDE_KEY,
+    patch_database,
+    write_database,
+)
 from dagster_project.lake.published_files import (
     File,
     Former,
@@ -277,7 +283,8 @@ def _layout() -> str:
         )
         for t in PUBLISHED
     ]
-    return digest_of((tables, list(sql.VIEWS.items()), WIDE_KEY))
+    described = [(name, v.query, *sql.comment_view(name)) for name, v in views.VIEWS.items()]
+    return digest_of((tables, described, list_codes(), WIDE_KEY, WIDE_FEATURE))
 
 
 def _swap(link: Path, target: str) -> None:

@@ -13,16 +13,31 @@ from pathlib import Path
 
 import duckdb
 
-from dagster_project.lake import sql
+from dagster_project.lake import sql, views
+from dagster_project.lake.code_lists import CODE_LISTS, list_codes
+from dagster_project.lake.columns import Column, number
 from dagster_project.lake.migrations import former_names
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.published_files import Former, Patients, by_site, size_and_time, source
-from dagster_project.lake.schema import duckdb_comments, duckdb_create, literal, quoted
+from dagster_project.lake.schema import (
+    duckdb_comment,
+    duckdb_comments,
+    duckdb_create,
+    literal,
+    quoted,
+)
 from dagster_project.lake.store import LOCAL_SETTINGS
 from dagster_project.lake.tables import PUBLISHED, RADIOMIC_FEATURES, Table
 
 WIDE = "radiomic_features_wide"
 WIDE_KEY = ("site", "patient", "visit", "scan", "lesion", "reader", "region")
+
+WIDE_FEATURE = (
+    "Value of {} (image_class_name of PyRadiomics), in the feature's own unit; "
+    "NULL where radiomic_features has a reason"
+)
+WIDE_FEATURE_ZH = "{}的值（PyRadiomics：图像_类别_名称），单位随特征；为空的原因见radiomic_features"
+"""Comments of the columns of features."""
 
 PATIENTS_AT_A_TIME = 25
 """Patients of a site made wide in one statement, so that memory stays bounded."""
@@ -52,8 +67,18 @@ def write_database(
                 f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)]
             )
             _ = [c.execute(s) for s in (*duckdb_comments(table), *alias_comments(table))]
-        _ = [c.execute(s) for name in sql.VIEWS for s in sql.create_view(name)]
+        for name in views.VIEWS:
+            _ = [c.execute(s) for s in (*sql.create_view(name), *sql.comment_view(name))]
+        _write_code_lists(c)
         _write_wide(c, parquet)
+
+
+def _write_code_lists(c: duckdb.DuckDBPyConnection) -> None:
+    c.execute(duckdb_create(CODE_LISTS))
+    columns = ", ".join("unnest(?)" for _ in CODE_LISTS.names)
+    rows = [list(values) for values in zip(*list_codes(), strict=True)]
+    c.execute(f"INSERT INTO {CODE_LISTS.name} SELECT {columns}", rows)
+    _ = [c.execute(s) for s in duckdb_comments(CODE_LISTS)]
 
 
 def alias_comments(table: Table) -> list[str]:
@@ -188,8 +213,9 @@ def _write_wide(c: duckdb.DuckDBPyConnection, parquet: Path) -> None:
     c.execute(f'CREATE TABLE "{WIDE}" ({columns})')
     c.execute(
         f'COMMENT ON TABLE "{WIDE}" IS '
-        "'radiomic_features with one column a feature | 每个特征一列的宽表'"
+        "'radiomic_features with one column per feature | 每个特征一列的宽表'"
     )
+    _ = [c.execute(duckdb_comment(WIDE, column)) for column in _wide_columns(features)]
     for site, patients in c.execute(
         "SELECT site, list(DISTINCT patient ORDER BY patient) "
         f"FROM {RADIOMIC_FEATURES.name} GROUP BY site ORDER BY site"
@@ -201,6 +227,14 @@ def _write_wide(c: duckdb.DuckDBPyConnection, parquet: Path) -> None:
                 frozenset((site, p) for p in patients[start : start + PATIENTS_AT_A_TIME]),
                 features,
             )
+
+
+def _wide_columns(features: list[str]) -> list[Column]:
+    """Columns of the wide table; what the key means is declared with the long one."""
+    return [
+        *map(RADIOMIC_FEATURES.column, WIDE_KEY),
+        *(number(f, WIDE_FEATURE.format(f), WIDE_FEATURE_ZH.format(f)) for f in features),
+    ]
 
 
 def _features(c: duckdb.DuckDBPyConnection) -> list[str]:

@@ -20,6 +20,9 @@ STOPS = (("; ", "；"), (". ", "。"))
 
 Template = tuple[re.Pattern[str], str]
 
+REASONS_LIST = "reasons"
+"""The section of the catalogue that has the reasons; the other has places."""
+
 
 def chinese_reason(reason: str) -> str:
     """A reason in Chinese, as far as the catalogue has it.
@@ -32,7 +35,7 @@ def chinese_reason(reason: str) -> str:
     >>> chinese_reason("is not a date; write YYYY-MM-DD, the year in four digits and first; the cell is left out")
     '不是日期；请写 YYYY-MM-DD，四位年份在前；该单元格未采用'
     """  # noqa: E501
-    return _translated(reason, "reasons")
+    return _translated(reason, REASONS_LIST)
 
 
 def chinese_item(item: str) -> str:
@@ -67,15 +70,24 @@ def _within(part: str, whole: str, section: str) -> str:
     return _translated(part, "items") if translated == part else translated
 
 
+def reason_templates() -> dict[str, str]:
+    """Every template of a reason in English, and its Chinese."""
+    return _catalogue()[REASONS_LIST]
+
+
+@cache
+def _catalogue() -> dict[str, dict[str, str]]:
+    return tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+
+
 @cache
 def _templates() -> Mapping[str, Sequence[Template]]:
-    content = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
     return {
         section: [
             (_pattern(english), chinese)
             for english, chinese in sorted(entries.items(), key=_weight)
         ]
-        for section, entries in content.items()
+        for section, entries in _catalogue().items()
     }
 
 

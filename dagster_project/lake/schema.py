@@ -189,13 +189,13 @@ def duckdb_create(table: Table, aliases: Mapping[str, str] | None = None) -> str
 def duckdb_comments(table: Table) -> list[str]:
     """COMMENT ON statements for the table and its columns."""
     return [f"COMMENT ON TABLE {quoted(table.name)} IS {literal(f'{table.en} | {table.zh}')}"] + [
-        duckdb_comment(table, c) for c in table.columns
+        duckdb_comment(table.name, c) for c in table.columns
     ]
 
 
-def duckdb_comment(table: Table, column: Column) -> str:
-    """COMMENT ON statement for a column."""
-    place = f"{quoted(table.name)}.{quoted(column.name)}"
+def duckdb_comment(table: str, column: Column) -> str:
+    """COMMENT ON statement for a column of a table or view."""
+    place = f"{quoted(table)}.{quoted(column.name)}"
     return f"COMMENT ON COLUMN {place} IS {literal(comment(column))}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import duckdb
 
-from dagster_project.lake import sql
+from dagster_project.lake import sql, views
 from dagster_project.lake.errors import LakeError, LaterSchema, OtherSchema, UnmigratedLake
 from dagster_project.lake.migrations import (
     BASELINE,
@@ -162,11 +162,11 @@ def _stale_views(connection: duckdb.DuckDBPyConnection) -> list[str]:
     prefix = "declared "
     _execute(
         connection,
-        (f"CREATE TEMP VIEW {quoted(prefix + n)} AS {q}" for n, (_, q) in sql.VIEWS.items()),
+        (f"CREATE TEMP VIEW {quoted(prefix + n)} AS {v.query}" for n, v in views.VIEWS.items()),
     )
     declared = dict(connection.execute(sql.DECLARED_VIEWS).fetchall())
-    _execute(connection, (f"DROP VIEW temp.{quoted(prefix + name)}" for name in sql.VIEWS))
-    return [n for n in sql.VIEWS if _query(stored.get(n, "")) != _query(declared[prefix + n])]
+    _execute(connection, (f"DROP VIEW temp.{quoted(prefix + name)}" for name in views.VIEWS))
+    return [n for n in views.VIEWS if _query(stored.get(n, "")) != _query(declared[prefix + n])]
 
 
 def _query(view: str) -> str:
@@ -176,13 +176,13 @@ def _query(view: str) -> str:
 def _views(shape: Shape) -> list[str]:
     """Statements of all views, where all tables are there; else `create_missing` makes them."""
     complete = all(t.name in shape for t in TABLES)
-    return [s for name in sql.VIEWS for s in sql.create_view(name)] if complete else []
+    return [s for name in views.VIEWS for s in sql.create_view(name)] if complete else []
 
 
 def _comments(connection: duckdb.DuckDBPyConnection) -> list[str]:
     stored = {(t, c): text for t, c, text in connection.execute(sql.STORED_COMMENTS).fetchall()}
     return [
-        duckdb_comment(table, column)
+        duckdb_comment(table.name, column)
         for table in TABLES
         for column in table.columns
         if stored.get((table.name, column.name), comment(column)) != comment(column)
@@ -235,6 +235,6 @@ def present(connection: duckdb.DuckDBPyConnection) -> None:
     sources = [(t, source_of(t, version)) for t in TABLES]
     former = [(t, s) for t, s in sources if s.table in shape and s != source_of(t, latest())]
     _execute(connection, (sql.present(table, source) for table, source in former))
-    for name, (_, query) in sql.VIEWS.items():
+    for name, view in views.VIEWS.items():
         with contextlib.suppress(duckdb.Error):
-            connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS {query}")
+            connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS {view.query}")

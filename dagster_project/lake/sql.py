@@ -5,96 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dagster_project.lake import views
 from dagster_project.lake.migrations import Source
-from dagster_project.lake.schema import duckdb_comments, duckdb_create, duckdb_type, literal, quoted
-from dagster_project.lake.tables import TABLES, Table
-
-# Sums in the order of labels: otherwise their last digit depends on which thread comes first.
-_PATIENT_DELTAS = (
-    "\nWITH changes AS (\n"
-    "    SELECT d.*, d.delta_symmetric AS change, a.volume_mm3 AS volume,\n"
-    "        (b.volume_mm3 - a.volume_mm3) / nullif(a.volume_mm3 + b.volume_mm3, 0) AS growth\n"
-    "    FROM delta_features d\n"
-    "    LEFT JOIN lesions a ON a.site = d.site AND a.patient = d.patient "
-    "AND a.lesion = d.lesion AND a.visit = d.from_visit\n"
-    "    LEFT JOIN lesions b ON b.site = d.site AND b.patient = d.patient "
-    "AND b.lesion = d.lesion AND b.visit = d.to_visit\n"
-    "    WHERE d.region = 'tumor'),\n"
-    "summed AS (\n"
-    "    SELECT site, patient, feature, from_visit, to_visit, any_value(days) AS days, "
-    "count(*) AS n_lesions, count(change) AS n_with_value,\n"
-    "        arg_min_null(change, {'v': -volume, 'l': lesion}) "
-    "FILTER (volume IS NOT NULL) AS largest,\n"
-    "        sum(change * volume ORDER BY lesion) / nullif("
-    "sum(volume ORDER BY lesion) FILTER (change IS NOT NULL), 0) AS weighted_mean,\n"
-    "        arg_min_null(change, {'g': -growth, 'l': lesion}) "
-    "FILTER (growth IS NOT NULL) AS worst, "
-    "stddev_samp(change ORDER BY lesion) AS between_sd,\n"
-    "        min(reason) FILTER (change IS NULL) AS missing, bool_or(simulated) AS simulated\n"
-    "    FROM changes GROUP BY site, patient, feature, from_visit, to_visit)\n"
-    "SELECT * EXCLUDE (missing, simulated), CASE\n"
-    "    WHEN n_with_value = 0 THEN 'no lesion has a value: ' || missing\n"
-    "    WHEN largest IS NULL THEN 'the largest lesion has no value: ' || missing\n"
-    "    WHEN weighted_mean IS NULL "
-    "THEN 'no lesion with a value has a volume at the earlier visit'\n"
-    "    WHEN worst IS NULL "
-    "THEN 'the lesion that grew most has no value, or no growth is known'\n"
-    "    WHEN between_sd IS NULL "
-    "THEN 'one lesion has a value: no spread between lesions' END AS reason, simulated\n"
-    "FROM summed"
+from dagster_project.lake.schema import (
+    duckdb_comment,
+    duckdb_comments,
+    duckdb_create,
+    duckdb_type,
+    literal,
+    quoted,
 )
-
-VIEWS: dict[str, tuple[str, str]] = {
-    "patient_eligibility": (
-        "One row per patient: eligible only if every criterion is met; first reason otherwise "
-        "| 每名患者是否入组及首要原因",
-        "SELECT site, patient, bool_and(verdict = 'met') AS eligible, "
-        "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'not_met') AS not_met, "
-        "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'unknown') AS unknown, "
-        "any_value(simulated) AS simulated "
-        "FROM eligibility GROUP BY site, patient",
-    ),
-    "accepted_features": (
-        "Radiomic features of the accepted read alone | 被采纳阅片的影像组学特征",
-        "SELECT f.* FROM radiomic_features f JOIN lesions l USING (site, patient, visit, lesion) "
-        "WHERE f.reader = l.reader",
-    ),
-    "response_over_time": (
-        "Accepted responses in order of time, with DHI since T0 | 被采纳的疗效随时间变化（含DHI）",
-        "SELECT r.site, r.patient, r.visit, r.day, r.sum_mm, r.change_from_baseline_percent, "
-        "r.overall_response, r.irecist_response, d.dhi "
-        "FROM responses r LEFT JOIN dhi d ON d.site = r.site AND d.patient = r.patient "
-        "AND d.scope = 'patient' AND d.from_visit = 'T0' "
-        "AND d.to_visit = r.visit WHERE r.evaluator = 'accepted' ORDER BY r.site, r.patient, r.day",
-    ),
-    "repeatable_change": (
-        "Change of a feature in units of what two outlines of one scan differ by: "
-        "beyond 1.96 it is seldom due to the outlines alone "
-        "| 以两次勾画间差异为单位的特征变化（超过1.96时很少仅由勾画造成）",
-        "SELECT d.site, d.patient, d.lesion, d.region, d.feature, d.from_visit, d.to_visit, "
-        "d.delta, s.within_sd, s.stable, "
-        "CASE WHEN s.within_sd > 0 THEN d.delta / (sqrt(2) * s.within_sd) END "
-        "AS repeatability_units, "
-        "CASE WHEN d.delta IS NULL THEN d.reason WHEN s.within_sd > 0 THEN NULL "
-        "WHEN s.within_sd = 0 THEN 'the readers never differ' "
-        "ELSE coalesce(s.reason, 'no lesion was outlined by both readers') END AS reason, "
-        "d.simulated "
-        "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)",
-    ),
-    "patient_delta_features": (
-        "Symmetric change of a tumour feature by patient: of the largest lesion at the earlier "
-        "visit, the mean weighted by volume there, of the lesion that grew most (worst), "
-        "and the SD between lesions; of two equal lesions the first by name | "
-        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、"
-        "增长最多的病灶（worst）、病灶间标准差；两者相等时取编号在前者",
-        _PATIENT_DELTAS,
-    ),
-}
-"""Analysts' views: a comment and a query each.
-
-What depends on the whole cohort is computed here: as a column of a site's table, every new scan
-would rewrite all its rows.
-"""
+from dagster_project.lake.tables import TABLES, Table
 
 
 @dataclass(frozen=True)
@@ -160,12 +81,20 @@ def create(table: Table) -> list[str]:
 
 def create_view(name: str) -> list[str]:
     """Create an analysts' view with its comment, in the place of the one that is there."""
-    described, query = VIEWS[name]
+    view = views.VIEWS[name]
     return [
         f"DROP VIEW IF EXISTS {quoted(name)}",
-        f"CREATE VIEW {quoted(name)} AS {query}",
-        f"COMMENT ON VIEW {quoted(name)} IS {literal(described)}",
+        f"CREATE VIEW {quoted(name)} AS {view.query}",
+        f"COMMENT ON VIEW {quoted(name)} IS {literal(view.comment)}",
     ]
+
+
+def comment_view(name: str) -> list[str]:
+    """Describe the columns of a view.
+
+    DuckDB's own files alone have such comments, not the lake.
+    """
+    return [duckdb_comment(name, column) for column in views.VIEWS[name].columns]
 
 
 def select(

@@ -1675,6 +1675,125 @@ TIME_TO_EVENT = Table(
     ),
 )
 
+_OF_SITE = string("site", "Hospital, or * for all together", "医院；*表示全部")
+_POPULATION = string(
+    "population",
+    "eligible: eligible patients whose reads wait for no arbiter; "
+    "all: everyone who waits for none, since nobody is eligible yet",
+    "eligible：符合入排标准且无待裁决者；all：尚无合格患者时的全部无待裁决患者",
+    allowed=("eligible", "all"),
+)
+
+
+def _median(name: str, en: str, zh: str) -> tuple[Column, Column, Column]:
+    """A median of days, and its bounds."""
+    facts = {"unit": "d", "nullable": True, "minimum": 0}
+    return (
+        number(f"{name}_days", f"{en}; NULL where it is not reached", f"{zh}；未达到为空", **facts),
+        number(f"{name}_lower_days", f"{en}, lower 95 % bound", f"{zh}的95%下限", **facts),
+        number(f"{name}_upper_days", f"{en}, upper 95 % bound", f"{zh}的95%上限", **facts),
+    )
+
+
+SURVIVAL_CURVES = Table(
+    "survival_curves",
+    "response",
+    "Kaplan-Meier estimate of each end point, one row per day on which a patient's time ends; "
+    "before the first of them survival is 1",
+    "各终点的Kaplan-Meier估计：每个有患者时间终止的日一行；首日之前生存率为1",
+    key=("site", "endpoint", "version", "origin", "day"),
+    columns=(
+        _OF_SITE,
+        _POPULATION,
+        *(TIME_TO_EVENT.column(name) for name in ("endpoint", "version", "origin")),
+        integer("day", "Days from the origin", "距起点的天数", unit="d", minimum=0),
+        integer("n_at_risk", "Patients at risk on that day", "该日处于风险中的患者数", minimum=0),
+        integer("n_events", "Events on that day", "该日事件数", minimum=0),
+        integer("n_censored", "Patients censored on that day", "该日删失数", minimum=0),
+        number(
+            "survival",
+            "Share without an event after that day",
+            "该日之后无事件的比例",
+            minimum=0,
+            maximum=1,
+        ),
+        number(
+            "lower",
+            "Lower 95 % bound by the log-log transform; NULL where survival is 0",
+            "95%下限（log-log变换）；生存率为0时为空",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+        ),
+        number(
+            "upper",
+            "Upper 95 % bound by the log-log transform; NULL where survival is 0",
+            "95%上限（log-log变换）；生存率为0时为空",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+        ),
+        SIMULATED,
+    ),
+)
+
+SURVIVAL_MEDIANS = Table(
+    "survival_medians",
+    "response",
+    "Median time to event, and median follow-up by the reverse Kaplan-Meier method, "
+    "of each end point",
+    "各终点的中位时间，及反向Kaplan-Meier法的中位随访时间",
+    key=("site", "endpoint", "version", "origin"),
+    columns=(
+        _OF_SITE,
+        _POPULATION,
+        *(TIME_TO_EVENT.column(name) for name in ("endpoint", "version", "origin")),
+        integer("n_patients", "Patients with a time", "有时间的患者数", minimum=1),
+        integer("n_events", "Events", "事件数", minimum=0),
+        *_median("median", "Median time to event", "至事件的中位时间"),
+        *_median("follow_up", "Median follow-up", "中位随访时间"),
+        SIMULATED,
+    ),
+)
+
+RESPONSE_RATES = Table(
+    "response_rates",
+    "response",
+    "Response rates of the cohort and of each hospital, with exact intervals; "
+    "who has no best response counts as without response",
+    "全队列及各医院的缓解率与精确置信区间；尚无最佳疗效者计为未缓解",
+    key=("site", "rate"),
+    columns=(
+        _OF_SITE,
+        _POPULATION,
+        string(
+            "rate",
+            "orr: best response CR or PR; orr_confirmed: confirmed; dcr: disease control, SD too; "
+            "iorr: iCR or iPR by iRECIST",
+            "orr：客观缓解率；orr_confirmed：经确认；dcr：疾病控制率；iorr：iRECIST缓解率",
+            allowed=("orr", "orr_confirmed", "dcr", "iorr"),
+        ),
+        integer("n_counted", "Patients with such a response", "达到该疗效的患者数", minimum=0),
+        integer("n_patients", "Patients of the population", "人群患者数", minimum=1),
+        number("value", "Share of the patients", "比例", minimum=0, maximum=1),
+        number(
+            "lower",
+            "Lower 95 % bound (Clopper-Pearson)",
+            "95%下限（Clopper-Pearson）",
+            minimum=0,
+            maximum=1,
+        ),
+        number(
+            "upper",
+            "Upper 95 % bound (Clopper-Pearson)",
+            "95%上限（Clopper-Pearson）",
+            minimum=0,
+            maximum=1,
+        ),
+        SIMULATED,
+    ),
+)
+
 FEATURE_STABILITY = Table(
     "feature_stability",
     "imaging",
@@ -2868,6 +2987,9 @@ TABLES: tuple[Table, ...] = (
     DYNAMIC_EVIDENCE,
     OUTCOMES,
     TIME_TO_EVENT,
+    SURVIVAL_CURVES,
+    SURVIVAL_MEDIANS,
+    RESPONSE_RATES,
     FEATURE_STABILITY,
     DELTA_FEATURES,
     DHI,

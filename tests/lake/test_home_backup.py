@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -158,6 +159,19 @@ def test_what_has_not_changed_is_linked_and_what_has_is_copied(home: Home, tmp_p
     whole = back_up_home(home, tmp_path / "backups", NIGHT + dt.timedelta(days=2), anew=True)
     assert whole.linked == 0
     assert inode(whole, weights) != inode(second, weights)
+
+
+def test_the_facts_of_a_backup_are_one_line_for_a_machine(home: Home, tmp_path: Path) -> None:
+    destination = tmp_path / "backups"
+    earlier = back_up_home(home, destination, NIGHT)
+    result = call(home, "backup", str(destination), "--keep", "1", "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.output)
+    assert facts["files"] == facts["copied"] + facts["linked"]
+    assert facts["linked"] > 0
+    assert facts["removed"] == [earlier.folder.name]
+    assert facts["lake_sound"] is True
+    assert [str(p) for p in list_backups(destination)] == [facts["backup"]]
 
 
 def test_old_backups_go_and_the_newest_stay(home: Home, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from dagster_project.lake import migrations, schema_version, sql, store
+from dagster_project.lake import migrations, schema_version, sql, store, views
 from dagster_project.lake.columns import boolean, string
 from dagster_project.lake.damage import data_files
 from dagster_project.lake.errors import LaterSchema, NoBackup, OtherSchema, UnmigratedLake
@@ -40,6 +40,7 @@ from dagster_project.lake.schema import Kind, declared_shape
 from dagster_project.lake.store import Lake, open_lake, read_lake
 from dagster_project.lake.tables import BY_NAME, QUARANTINE, TABLES, TREATMENTS, Table
 from dagster_project.lake.upgrade import plan_upgrade, upgrade
+from dagster_project.lake.views import View
 from tests.lake.test_store import rows
 from tests.lakes import write
 from tests.lakes.kept import ALONE, BASELINE, BOTH, FOLDER, LAST, as_stored, copy_baseline, unpack
@@ -204,7 +205,7 @@ def test_the_lake_of_each_released_version_becomes_what_is_declared(
             ).fetchall()
         )
         assert all(comments.values())
-        assert set(schema_version.read_views(lake._connection)) == set(sql.VIEWS)
+        assert set(schema_version.read_views(lake._connection)) == set(views.VIEWS)
         assert lake.query("FROM response_over_time").fetchall() is not None
 
 
@@ -276,7 +277,7 @@ def test_what_differs_after_the_last_step_takes_the_migration_back(
             lake.migrate()
         assert lake.version() == 1
         assert "known_from" in lake.shape()["responses"]
-        assert set(schema_version.read_views(lake._connection)) == set(sql.VIEWS)
+        assert set(schema_version.read_views(lake._connection)) == set(views.VIEWS)
 
 
 # -- killed ----------------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ def _state(home: Home) -> tuple[int, bool]:
     """
     with as_stored(home) as stored:
         columns = {(t, c) for t, c, *_ in stored.execute(sql.STORED_COLUMNS).fetchall()}
-        views = {v for v, _ in stored.execute(sql.STORED_VIEWS).fetchall()}
+        stored_views = {v for v, _ in stored.execute(sql.STORED_VIEWS).fetchall()}
         recorded = ("schema_version", "version") in columns
         newest = (
             stored.execute("SELECT max(version) FROM schema_version").fetchall()[0][0]
@@ -337,7 +338,7 @@ def _state(home: Home) -> tuple[int, bool]:
     old = {(t, was) in columns for t, names in RENAMED.items() for was in names}
     new = {(t, now) in columns for t, names in RENAMED.items() for now in names.values()}
     assert (old, new) == ({newest == 1}, {newest == 2})
-    assert views == set(sql.VIEWS)
+    assert stored_views == set(views.VIEWS)
     return newest, recorded
 
 
@@ -442,8 +443,8 @@ def test_a_table_is_renamed_and_read_under_its_name_of_today(
     therapies = replace(TREATMENTS, name="therapies", columns=columns)
     others = tuple(t for t in TABLES if t.name != "treatments")
     rename = Migration(3, "therapies", (RenameTable("treatments", "therapies"),))
-    view = ("Treatments | 治疗", "SELECT patient, drugs FROM therapies")
-    monkeypatch.setattr(sql, "VIEWS", {**sql.VIEWS, "given": view})
+    view = View("given", "Treatments", "治疗", (), "SELECT patient, drugs FROM therapies")
+    monkeypatch.setattr(views, "VIEWS", {**views.VIEWS, "given": view})
     declare(monkeypatch, (*others, therapies), rename)
     upgrade(home)
     with open_lake(home) as lake:
@@ -576,9 +577,10 @@ def test_missing_tables_changed_views_and_changed_comments_are_made_without_a_ve
     home = Home(Path(shutil.copytree(upgraded.root, tmp_path / "copy")))
     with Lake(home.catalog, home.data) as lake:
         lake.query("DROP TABLE quarantine")
-    text, query = sql.VIEWS["response_over_time"]
-    changed = {**sql.VIEWS, "response_over_time": (text, f"{query} LIMIT 1")}
-    monkeypatch.setattr(sql, "VIEWS", changed)
+    view = views.VIEWS["response_over_time"]
+    limited = replace(view, query=f"{view.query} LIMIT 1")
+    changed = {**views.VIEWS, "response_over_time": limited}
+    monkeypatch.setattr(views, "VIEWS", changed)
     columns = (replace(TREATMENTS.columns[0], en="Another text"), *TREATMENTS.columns[1:])
     declare(monkeypatch, _with(replace(TREATMENTS, columns=columns)))
     with open_lake(home) as lake:

@@ -9,9 +9,9 @@ import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.lake.sql import VIEWS
+from dagster_project.lake.views import VIEWS
 
-QUERY = VIEWS["patient_delta_features"][1]
+QUERY = VIEWS["patient_delta_features"].query
 WHO = {"site": "AA", "patient": "p1"}
 GONE = "the lesion has no features at T1"
 

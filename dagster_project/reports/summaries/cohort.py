@@ -29,10 +29,14 @@ def find_eligible(tables: Tables) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Population:
-    """Patients whom a section speaks of, and what they are called."""
+    """Patients whom a section speaks of, and what they are called.
+
+    `code` is the population's code in the tables of figures.
+    """
 
     title: str
     patients: pl.DataFrame
+    code: str = "all"
 
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame's rows of these patients."""
@@ -48,7 +52,7 @@ def choose_population(tables: Tables) -> Population:
     waiting = find_waiting(tables)
     eligible = find_eligible(tables).join(waiting, on=WHO, how="anti")
     return (
-        Population("eligible patients", eligible)
+        Population("eligible patients", eligible, "eligible")
         if eligible.height
         else Population(
             "all patients, since none is eligible yet",

@@ -7,17 +7,20 @@ from collections.abc import Sequence
 import polars as pl
 
 from dagster_project.domain.response.best_response import response_rate
+from dagster_project.domain.response.cohort_estimates import DISEASE_CONTROL, RATES, RESPONSE
 from dagster_project.reports.figures.response import Course
 from dagster_project.reports.summaries.cohort import Population
 from dagster_project.reports.summaries.tables import WHO, Row, Tables
 from dagster_project.statistics.binomial import Proportion, clopper_pearson
 from dagster_project.statistics.predictive_values import outcome_weights
 
-RESPONSE = ("CR", "PR")
-"""Best responses that count for the objective response rate."""
-
-DISEASE_CONTROL = ("CR", "PR", "SD", "NON_CR_NON_PD")
-"""Best responses that count for the disease control rate."""
+RATE_NAMES = {
+    "orr": "ORR",
+    "orr_confirmed": "ORR, confirmed",
+    "dcr": "DCR",
+    "iorr": "iORR, by iRECIST",
+}
+"""What the page calls each rate."""
 
 
 def summarise_response(tables: Tables, population: Population) -> list[Row]:
@@ -28,13 +31,10 @@ def summarise_response(tables: Tables, population: Population) -> list[Row]:
     n, outcomes = population.patients.height, population.of(tables["outcomes"])
     if not n or outcomes.is_empty():
         return []
-    rates = (
-        ("ORR", "bor", RESPONSE),
-        ("ORR, confirmed", "bor_confirmed", RESPONSE),
-        ("DCR", "bor", DISEASE_CONTROL),
-        ("iORR, by iRECIST", "ibor", tuple(f"i{r}" for r in RESPONSE)),
-    )
-    counts = {name: int(outcomes[column].is_in(list(of)).sum()) for name, column, of in rates}
+    counts = {
+        RATE_NAMES[code]: int(outcomes[rate.column].is_in(list(rate.counted)).sum())
+        for code, rate in RATES.items()
+    }
     return [_rate(name, clopper_pearson(x, n)) for name, x in counts.items()]
 
 

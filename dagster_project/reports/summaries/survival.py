@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from dagster_project.domain.response.cohort_estimates import RESPONSE
 from dagster_project.reports.summaries.cohort import Population
-from dagster_project.reports.summaries.response import RESPONSE
 from dagster_project.reports.summaries.tables import WHO, Row, Tables
 from dagster_project.statistics.survival import KaplanMeier, kaplan_meier, log_rank
 
