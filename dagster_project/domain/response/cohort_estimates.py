@@ -153,10 +153,10 @@ def _of_curves(
     timed = times.drop_nulls(["days", "event"]).join(
         cohort.patients, on=["site", "patient"], how="semi"
     )
-    rows = []
+    rows: list[Row] = []
     for site, part in _by_site(timed):
         for kind, group in part.group_by(KIND, maintain_order=True):
-            head = {"site": site, "population": cohort.population}
+            head: Row = {"site": site, "population": cohort.population}
             head |= dict(zip(KIND, kind, strict=True))
             head["simulated"] = bool(group[TIME_TO_EVENT.column("simulated").name].any())
             found = derive(group["days"].to_list(), group["event"].to_list())
