@@ -47,6 +47,11 @@ from tests.lakes.kept import ALONE, BASELINE, BOTH, FOLDER, LAST, as_stored, cop
 from tests.lakes.killed import migrate_and_kill
 from tests.lakes.write import row
 
+NEW_VIEWS = {"patient_summary", "patient_timeline"}
+"""Views that the released lakes do not have; they name columns of treatments."""
+
+RELEASED_VIEWS = set(views.VIEWS) - NEW_VIEWS
+
 READ = {"node": "is_lymph_node", "present": "is_present", "too_small": "too_small_to_measure"}
 
 RENAMED = {
@@ -277,7 +282,7 @@ def test_what_differs_after_the_last_step_takes_the_migration_back(
             lake.migrate()
         assert lake.version() == 1
         assert "known_from" in lake.shape()["responses"]
-        assert set(schema_version.read_views(lake._connection)) == set(views.VIEWS)
+        assert set(schema_version.read_views(lake._connection)) == RELEASED_VIEWS
 
 
 # -- killed ----------------------------------------------------------------------------------------
@@ -338,7 +343,9 @@ def _state(home: Home) -> tuple[int, bool]:
     old = {(t, was) in columns for t, names in RENAMED.items() for was in names}
     new = {(t, now) in columns for t, names in RENAMED.items() for now in names.values()}
     assert (old, new) == ({newest == 1}, {newest == 2})
-    assert stored_views == set(views.VIEWS)
+    assert stored_views in ([RELEASED_VIEWS] if newest == 1 else [set(), set(views.VIEWS)]), (
+        "views come back with the tables that are new"
+    )
     return newest, recorded
 
 
@@ -353,7 +360,12 @@ def _with(*tables: Table) -> tuple[Table, ...]:
 def declare(
     monkeypatch: pytest.MonkeyPatch, tables: tuple[Table, ...], *further: Migration
 ) -> None:
-    """As though the program declared these tables, and these versions after its own."""
+    """As though the program declared these tables, and these versions after its own.
+
+    Views that name columns of treatments, which these versions change, are not declared.
+    """
+    others = {name: view for name, view in views.VIEWS.items() if name not in NEW_VIEWS}
+    monkeypatch.setattr(views, "VIEWS", others)
     monkeypatch.setattr(migrations, "MIGRATIONS", (*since(0), *further))
     for module in (migrations, schema_version, store, sql):
         monkeypatch.setattr(module, "TABLES", tables)
