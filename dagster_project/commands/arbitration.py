@@ -52,12 +52,13 @@ def list_cases(everything: bool, as_json: bool) -> None:
       lakehouse arbitration list
     """
     home = existing_home()
-    cases = _lakehouse().lake.read("arbitrations").sort("site", "status", "patient").to_dicts()
-    asked = [c for c in cases if everything or c["status"] == "open"]
+    cases = _lakehouse().lake.read("arbitrations").sort("site", "status", "patient")
+    found = cases if everything else cases.filter(status="open")
     if as_json:
-        shown = ("site", "patient", "status", "n_lesion_visits", "triggers")
-        click.echo(json.dumps([{n: c[n] for n in shown} for c in asked], ensure_ascii=False))
+        shown = found.select("site", "patient", "status", "n_lesion_visits", "triggers")
+        click.echo(json.dumps(shown.to_dicts(), ensure_ascii=False))
         return
+    asked = found.to_dicts()
     print_table(
         "Cases" if everything else "Open cases",
         ["site", "case", "status", "lesion-visits", "why"],

@@ -153,4 +153,5 @@ def _refusal(decision: Row, reason: str) -> dict[str, Any]:
 
 
 def _frame(rows: Iterable[Row], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    return pl.DataFrame([{name: row[name] for name in schema} for row in rows], schema=dict(schema))
+    """One row per row, of the columns of the schema alone."""
+    return pl.from_dicts([dict(row) for row in rows], schema=dict(schema))
