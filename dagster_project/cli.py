@@ -123,12 +123,10 @@ def _lake_fault(error: Exception) -> Exception | None:
         return error
     import duckdb
 
-    from dagster_project.lake.errors import LakeError, name_fault
-    from dagster_project.lake.free_space import full_disk
+    from dagster_project.lake.free_space import fault_of
     from dagster_project.lake.home import find_home
 
-    named = error if isinstance(error, LakeError) else name_fault(str(error))
-    named = named or full_disk(str(error), find_home())
+    named = fault_of(error, find_home())
     if named is not None or not isinstance(error, duckdb.Error):
         return named
     from dagster_project.lake.damage import find_damage

@@ -17,6 +17,7 @@ from dagster_project.intake.identity.keys import (
 )
 from dagster_project.intake.identity.pseudonyms import OTHER_MEDIUM, medium_of
 from dagster_project.intake.vault.vault import IntakeReport, take_in
+from dagster_project.lake.free_space import fault_of
 from dagster_project.lake.home import TAKEN_IN, Home
 
 THROWAWAY = (
@@ -115,7 +116,7 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
             progress=_Progress(say),
         )
     except Exception as error:
-        raise DeliveryError(site, error) from None
+        raise DeliveryError(site, fault_of(error, home) or error) from None
     (vault / TAKEN_IN).write_text(signature, encoding="utf-8")
     (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (
         vault / "SIMULATED"

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 
-from dagster_project.lake.errors import DiskFull, LakeError
+from dagster_project.lake.errors import DiskFull, LakeError, name_fault
 from dagster_project.lake.home import Home
 
 FLOOR = "LAKEHOUSE_MIN_FREE"
@@ -54,6 +54,13 @@ def free_bytes(home: Home) -> int:
 
 HARDLY_ANY = 2**20
 """Bytes below which SQLite can no longer extend its files."""
+
+
+def fault_of(error: Exception, home: Home) -> LakeError | None:
+    """What an error says of the lake or its disk; None where it says nothing of them."""
+    if isinstance(error, LakeError):
+        return error
+    return name_fault(str(error)) or full_disk(str(error), home)
 
 
 def full_disk(message: str, home: Home) -> DiskFull | None:

@@ -5,6 +5,7 @@ Nothing that Dagster stores of it quotes the landing.
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import dagster as dg
@@ -66,6 +67,22 @@ def test_one_site_fails_and_the_other_finishes(home: Home, monkeypatch: pytest.M
     assert done.success
     assert SECRET not in kept
     assert "site AA could not be taken in: PermissionError in" in kept
+
+
+def test_a_full_disk_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite reports that it cannot write its journal, and the system that nothing is left."""
+    monkeypatch.setattr("dagster_project.lake.free_space.free_bytes", lambda _: 4096)
+    for error in (
+        sqlite3.OperationalError("disk I/O error"),
+        OSError(28, "No space left on device"),
+    ):
+
+        def take_in(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(delivery, "take_in", take_in)
+        with pytest.raises(DeliveryError, match="the disk is full; make room"):
+            take_in_site(home, "AA", print)
 
 
 def test_a_folder_that_is_no_site_says_how_to_name_it(home: Home) -> None:
