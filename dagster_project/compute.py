@@ -209,7 +209,9 @@ def _until_it_breaks(
                 yield from _outcomes_of(bunch, future)
         broken = broken or not _fill(executor, function, waiting, flying)
     if broken:
-        close_executor()
+        # a worker that was only starting when the pool broke is ended by nobody else, and the pool
+        # would wait for it for ever
+        close_executor(kill=True)
     return suspects
 
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,6 +28,7 @@ from dagster_project.compute import (
     map_tasks,
     reason_of,
     run_tasks,
+    shared_executor,
 )
 
 
@@ -178,6 +180,20 @@ def test_a_killed_worker_holds_up_nobody_where_sigterm_is_ignored() -> None:
         assert {o.task: o.result for o in run_tasks(work, range(8))} == {n: n * n for n in range(8)}
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_worker_that_the_broken_pool_has_missed_holds_up_nobody() -> None:
+    """One that was only starting: the pool joins it and has not ended it."""
+    assert [o.result for o in run_tasks(work, [5])] == [25]
+    pool: Any = shared_executor()
+    late = pool._context.Process(target=time.sleep, args=(120,))
+    late.start()
+    late.terminate = lambda: None
+    workers()[0].kill()
+    pool._processes[late.pid] = late
+    assert {o.task: o.result for o in run_tasks(work, range(4))} == {n: n * n for n in range(4)}
+    assert late.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.usefixtures("two_workers")
