@@ -273,6 +273,10 @@ class Register:
             (reason, *still),
         )
 
+    def judge_refused_again(self) -> None:
+        """Every refused file is judged again: whose its series or study is may have changed."""
+        self._connection.execute("UPDATE file SET basis = '' WHERE state = ?", (REFUSED,))
+
     def refused(self) -> list[tuple[str, str]]:
         """Item and reason of every file that is refused now."""
         rows = self._connection.execute(

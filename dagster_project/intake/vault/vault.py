@@ -1206,6 +1206,7 @@ def give_up_patient(vault_site: Path, patient: str) -> None:
         if (vault_site / MANIFEST).is_file():
             Manifest(vault_site / MANIFEST).append([_left("given_up", register, patient)])
         drop_patient(vault_site, register, patient)
+        register.judge_refused_again()
         register.remember("case_report", "")
 
 

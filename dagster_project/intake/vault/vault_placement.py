@@ -66,6 +66,11 @@ SEVERAL_PATIENTS_OF_A_STUDY = (
     "or export each patient's study with a StudyInstanceUID of its own"
 )
 
+ANOTHER_PATIENTS_STUDY = (
+    "its study belongs to another patient number; correct the number, "
+    "or join the two with lakehouse keys merge where they are one person"
+)
+
 SEVERAL_DAYS = (
     f"is of a series whose images are dated more than {MOST_DAYS_WITHIN_A_SERIES} days apart, "
     "and nobody can say which belong together: none of them is taken in; "
@@ -500,7 +505,7 @@ def _contradiction(register: Register, outcome: Outcome) -> str:
         )
     study = outcome.examination.study
     if study and set(register.series_of_study(study).values()) - {outcome.patient}:
-        return "its study belongs to another patient number; correct the number"
+        return ANOTHER_PATIENTS_STUDY
     return ""
 
 
