@@ -74,8 +74,10 @@ def site(tmp_path, monkeypatch):
 
 
 def put(site, folder, series, slices=2, **changes):
+    own = {"StudyInstanceUID": f"{ROOT}.8{series}"}
     for k in range(slices):
-        site.put(f"dicom/{folder}/{k}.dcm", ct(k, series=f"{ROOT}.{series}", **SELF | changes))
+        one = ct(k, series=f"{ROOT}.{series}", **SELF | own | changes)
+        site.put(f"dicom/{folder}/{k}.dcm", one)
 
 
 def held(site):
