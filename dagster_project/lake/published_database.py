@@ -75,9 +75,9 @@ def write_database(
 
 def _write_code_lists(c: duckdb.DuckDBPyConnection) -> None:
     c.execute(duckdb_create(CODE_LISTS))
-    columns = ", ".join("unnest(?)" for _ in CODE_LISTS.names)
+    columns = ", ".join(f"unnest(?) AS {name}" for name in CODE_LISTS.names)
     rows = [list(values) for values in zip(*list_codes(), strict=True)]
-    c.execute(f"INSERT INTO {CODE_LISTS.name} SELECT {columns}", rows)
+    c.execute(f"INSERT INTO {CODE_LISTS.name} BY NAME SELECT {columns}", rows)
     _ = [c.execute(s) for s in duckdb_comments(CODE_LISTS)]
 
 
