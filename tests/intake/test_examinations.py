@@ -14,11 +14,11 @@ import pydicom
 import pytest
 
 from dagster_project.intake.vault import vault
-from dagster_project.intake.vault.process_file import DATES_CONTRADICT
 from dagster_project.intake.vault.vault import remove_patient
 from dagster_project.intake.vault.vault_audit import audit_vault
 from dagster_project.intake.vault.vault_placement import (
     ANOTHER_PATIENTS_STUDY,
+    DATES_CONTRADICT,
     OTHER_DAY,
     SEVERAL_DAYS,
     SEVERAL_PATIENTS_OF_A_STUDY,
@@ -163,6 +163,23 @@ def test_a_clock_that_was_reset_is_named(site: Site) -> None:
     report = site.take()
     assert (report.accepted, report.refused, findings(site)) == (3, 3, [])
     assert set(site.refused().values()) == {DATES_CONTRADICT}
+
+
+@pytest.mark.parametrize("wrong", [0, 1], ids=["before", "behind"])
+@pytest.mark.parametrize("batch", [1, 200])
+def test_a_clock_that_was_wrong_for_some_slices_costs_the_whole_series(
+    site: Site, monkeypatch: pytest.MonkeyPatch, wrong: int, batch: int
+) -> None:
+    """What is left of it would be measured with gaps."""
+    monkeypatch.setattr(vault, "FILES_A_BATCH", batch)
+    of_two_people("c", AcquisitionDate=lambda i: "20000101" if i == wrong else "20240105")(site)
+    report = site.take()
+    assert (report.accepted, report.refused, findings(site)) == (3, 3, [])
+    assert set(site.refused().values()) == {DATES_CONTRADICT}
+    assert site.take().accepted == 0
+    of_two_people("c")(site)
+    report = site.take()
+    assert (report.accepted, report.refused, findings(site)) == (3, 0, [])
 
 
 def test_outlines_of_a_study_of_another_patient_are_refused(site: Site) -> None:

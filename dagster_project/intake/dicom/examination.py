@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dagster_project.intake.dicom.plausible_dates import (
     DATES_OF_SLICES,
@@ -58,6 +59,7 @@ class Examination:
         return json.dumps({k: [(day - EARLIEST).days for day in s] for k, s in self.days.items()})
 
     @classmethod
+    @lru_cache(maxsize=1024)  # asked anew for each image of a series
     def of_stored(cls, study: str, days: str) -> Examination:
         """From its study and its dates as text."""
         spans = {
@@ -70,5 +72,6 @@ class Examination:
 NO_EXAMINATION = Examination()
 
 
+@lru_cache(maxsize=1024)
 def _day(value: bytes) -> dt.date:
     return dt.datetime.strptime(value.decode().strip(), "%Y%m%d").date()  # noqa: DTZ007

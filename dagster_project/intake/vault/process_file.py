@@ -31,7 +31,6 @@ from dagster_project.intake.dicom.mask_files import (
     read_mask_name,
 )
 from dagster_project.intake.dicom.numbering import HEAD_BYTES, NO_NUMBERS, Head, Numbers, read_head
-from dagster_project.intake.dicom.plausible_dates import MOST_YEARS_APART
 from dagster_project.intake.dicom.text_allowlist import clean_label
 from dagster_project.intake.dicom.text_in_pixels import TEXT
 from dagster_project.intake.identity.keys import Keys
@@ -60,11 +59,6 @@ TOO_MUCH = "damaged: reading it takes too long or too much memory; export the fi
 CONSENT_CONTRADICTORY = (
     "consent is given in one row of the case report and withdrawn in another; "
     "correct one of them, or run lakehouse withdraw"
-)
-
-DATES_CONTRADICT = (
-    f"(0008,0020) StudyDate and (0008,0022) AcquisitionDate lie more than {MOST_YEARS_APART} years "
-    "apart, and nobody can say which is right; correct the dates and export it again"
 )
 
 DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
@@ -263,8 +257,6 @@ def _dicom(
     _check_date(session, source)
     patient = _patient(session, source)
     clean = deidentify(source, _person(session, patient, numbers))
-    if not clean.examination.is_of_one_patient():
-        raise RefusedError(DATES_CONTRADICT)
     if clean.has_text:
         return _with_text(clean, patient, digest, keyed_digest)
     name = f"{secrets.token_hex(16)}.dcm"

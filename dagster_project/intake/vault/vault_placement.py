@@ -6,16 +6,13 @@ Finds what is a duplicate, a contradiction or a newer version of what is already
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dagster_project.intake.dicom.plausible_dates import (
-    MOST_DAYS_WITHIN_A_SERIES,
-    MOST_YEARS_APART,
-    of_one_patient,
-)
+from dagster_project.intake.dicom.examination import Examination
+from dagster_project.intake.dicom.plausible_dates import MOST_DAYS_WITHIN_A_SERIES, MOST_YEARS_APART
 from dagster_project.intake.dicom.text_in_pixels import TEXT_IN_SERIES
 from dagster_project.intake.identity.person import (
     NOT_THE_SAME_PERSON,
@@ -75,6 +72,11 @@ SEVERAL_DAYS = (
     f"is of a series whose images are dated more than {MOST_DAYS_WITHIN_A_SERIES} days apart, "
     "and nobody can say which belong together: none of them is taken in; "
     "send each scan as its own series, or correct the dates"
+)
+
+DATES_CONTRADICT = (
+    f"(0008,0020) StudyDate and (0008,0022) AcquisitionDate lie more than {MOST_YEARS_APART} years "
+    "apart, and nobody can say which is right; correct the dates and export it again"
 )
 
 OTHER_DAY = (
@@ -311,24 +313,64 @@ def _dispute(register: Register, one: Delivered, delivery: Delivery) -> Dispute 
     return (
         _dispute_about_series(register, one, delivery)
         or _dispute_about_study(register, one, delivery)
-        or _dispute_about_days(register, one, delivery)
         or _dispute_about_object(register, one, delivery)
         or _dispute_about_person(register, one, delivery)
     )
 
 
+def _is_of_another_patient(register: Register, outcome: Outcome) -> bool:
+    """Whether a CT series that a file is of, or refers to, is another patient's."""
+    series = (outcome.series_instance_uid,) if outcome.kind == "CT" else outcome.referenced_series
+    return bool({register.series_patient(uid) for uid in series} - {None, outcome.patient})
+
+
+def _contradicts_itself(_: Register, outcome: Outcome) -> bool:
+    """Whether a file bears two dates of which one is none of its visit."""
+    return not outcome.examination.is_of_one_patient()
+
+
+def _is_of_another_day(register: Register, outcome: Outcome) -> bool:
+    """Whether an image is dated far from those of its series."""
+    before = register.examination(outcome.series_instance_uid)
+    return before is not None and not before.joined(outcome.examination).is_of_one_series()
+
+
+class SeriesRule(NamedTuple):
+    """What the images of one series may not do: all of them are refused with the reason."""
+
+    name: str
+    reason: str
+    is_broken: Callable[[Register, Outcome], bool]
+
+
+SERIES_RULES = (
+    SeriesRule("SERIES", SEVERAL_PATIENTS, _is_of_another_patient),
+    SeriesRule("CLOCK", DATES_CONTRADICT, _contradicts_itself),
+    SeriesRule("DAYS", SEVERAL_DAYS, _is_of_another_day),
+)
+
+
 def _dispute_about_series(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    """Images of one series that cannot all be right, by the first rule that one breaks."""
     if one.outcome.kind != "CT":
         return None
-    dispute = Dispute(f"SERIES {one.outcome.series_instance_uid}", SEVERAL_PATIENTS)
+    found = (_series_dispute(register, one.outcome, delivery, rule) for rule in SERIES_RULES)
+    return next((dispute for dispute in found if dispute), None)
+
+
+def _series_dispute(
+    register: Register, outcome: Outcome, delivery: Delivery, rule: SeriesRule
+) -> Dispute | None:
+    series = outcome.series_instance_uid
+    dispute = Dispute(f"{rule.name} {series}", rule.reason)
     if _is_disputed(register, dispute.identity, delivery):
         return dispute
-    made = (
-        register.fresh_series(one.outcome.series_instance_uid)
-        if _is_of_another_patient(register, one.outcome)
-        else []
-    )
-    return replace(dispute, made=made) if made else None
+    if not rule.is_broken(register, outcome):
+        return None
+    made = register.fresh_series(series)
+    # of a series that an earlier delivery brought, its images stay: _contradiction
+    of_this_delivery = made or not register.objects_of_series(series)
+    return replace(dispute, made=made) if of_this_delivery else None
 
 
 def _dispute_about_study(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
@@ -345,27 +387,6 @@ def _dispute_about_study(register: Register, one: Delivered, delivery: Delivery)
     fresh = [register.fresh_series(series) for series in held]
     # of a study with an earlier delivery's series, that one stays: _contradiction
     return replace(dispute, made=[row for rows in fresh for row in rows]) if all(fresh) else None
-
-
-def _dispute_about_days(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
-    """Images of one series whose dates lie far apart."""
-    outcome = one.outcome
-    if outcome.kind != "CT":
-        return None
-    dispute = Dispute(f"DAYS {outcome.series_instance_uid}", SEVERAL_DAYS)
-    if _is_disputed(register, dispute.identity, delivery):
-        return dispute
-    made = (
-        register.fresh_series(outcome.series_instance_uid)
-        if _is_of_another_day(register, outcome)
-        else []
-    )
-    return replace(dispute, made=made) if made else None
-
-
-def _is_of_another_day(register: Register, outcome: Outcome) -> bool:
-    before = register.examination(outcome.series_instance_uid)
-    return before is not None and not before.joined(outcome.examination).is_of_one_series()
 
 
 def _dispute_about_object(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
@@ -490,12 +511,6 @@ def _renamed(register: Register, one: Delivered) -> str | None:
     )
 
 
-def _is_of_another_patient(register: Register, outcome: Outcome) -> bool:
-    """Whether a CT series that a file is of, or refers to, is another patient's."""
-    series = (outcome.series_instance_uid,) if outcome.kind == "CT" else outcome.referenced_series
-    return bool({register.series_patient(uid) for uid in series} - {None, outcome.patient})
-
-
 def _contradiction(register: Register, outcome: Outcome) -> str:
     if _is_of_another_patient(register, outcome):
         return (
@@ -511,25 +526,30 @@ def _contradiction(register: Register, outcome: Outcome) -> str:
 
 def _another_day(register: Register, outcome: Outcome) -> str:
     """The reason where images that are there show that this date is none of a visit."""
+    if _contradicts_itself(register, outcome):
+        return DATES_CONTRADICT
     if outcome.kind == "CT" and _is_of_another_day(register, outcome):
         return OTHER_DAY
-    days = outcome.examination.visits()
-    others = [
-        day for one in register.examinations(outcome.patient).values() for day in one.visits()
-    ]
-    if not days or not others or of_one_patient([*days, *others]):
-        return ""
+    others = [day for far in _far_from(register, outcome).values() for day in far.visits()]
     # an image that is newer shows that the others are too old: _retract_older
-    return TOO_OLD if outcome.kind != "CT" or max(days) < max(others) else ""
+    is_newer = outcome.kind == "CT" and others and max(outcome.examination.visits()) > max(others)
+    return TOO_OLD if others and not is_newer else ""
+
+
+def _far_from(register: Register, outcome: Outcome) -> dict[str, Examination]:
+    """The patient's series whose dates no visits of one patient have together with a file's."""
+    return {
+        series: other
+        for series, other in register.examinations(outcome.patient).items()
+        if not outcome.examination.joined(other).is_of_one_patient()
+    }
 
 
 def _retract_older(register: Register, placed: Placed, one: Delivered) -> None:
     """Series that a newer image shows to be too old leave the vault."""
-    newest = one.outcome.examination.visits()
-    for series, other in register.examinations(one.outcome.patient).items():
-        if newest and other.visits() and not of_one_patient([*newest, *other.visits()]):
-            for gone in register.objects_of_series(series):
-                _retract(register, placed, gone, TOO_OLD, one.basis)
+    for series in _far_from(register, one.outcome):
+        for gone in register.objects_of_series(series):
+            _retract(register, placed, gone, TOO_OLD, one.basis)
 
 
 def _accept(
