@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_project.commands.terminal import language
-from dagster_project.lake.free_space import in_bytes, parse_size
+from dagster_project.lake.free_space import fault_of, in_bytes, parse_size
 from dagster_project.lake.home import Home, find_home
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def _look(home: Home, limits: Limits, now: dt.datetime) -> tuple[dict[str, Any],
 
 
 def _first_line(error: Exception) -> str:
-    from dagster_project.lake.errors import LakeError, name_fault
-
-    named = error if isinstance(error, LakeError | click.ClickException) else name_fault(str(error))
+    named = error if isinstance(error, click.ClickException) else fault_of(error, find_home())
     text = named.message if isinstance(named, click.ClickException) else str(named or "")
     return text.splitlines()[0] if text else f"the home cannot be read ({type(error).__name__})"
 

@@ -36,7 +36,8 @@ def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     import duckdb
 
     from dagster_project.lake.confinement import check_query
-    from dagster_project.lake.errors import LakeError, name_fault
+    from dagster_project.lake.errors import LakeError
+    from dagster_project.lake.free_space import fault_of
     from dagster_project.lake.store import read_lake
 
     home = existing_home()
@@ -57,9 +58,9 @@ def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     except LakeError as error:
         raise click.ClickException(str(error)) from None
     except duckdb.Error as error:
-        fault = name_fault(str(error))
-        if fault:
-            raise click.ClickException(str(fault)) from None
+        named = fault_of(error, home)
+        if named:
+            raise click.ClickException(str(named)) from None
         raise click.ClickException(
             f'{error}\nTables: lakehouse sql "SHOW TABLES"; columns: lakehouse sql "DESCRIBE scans"'
         ) from None

@@ -27,7 +27,7 @@ from dagster_project.commands.terminal import (
     print_unknown_folders,
     refuse_other_schema,
 )
-from dagster_project.lake.free_space import refuse_little_space
+from dagster_project.lake.free_space import fault_in, refuse_little_space
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import home_locked
@@ -566,9 +566,7 @@ def _in_our_words(message: str) -> str:
     One on a lost file has table, site and command, in place of DuckDB's with a path. An error of
     this program says all by itself; of others the name of the class stays.
     """
-    from dagster_project.lake.errors import name_fault
-
-    return str(name_fault(message) or MODULES.sub("", OURS.sub("", message)))
+    return str(fault_in(message, find_home()) or MODULES.sub("", OURS.sub("", message)))
 
 
 def _print_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:

@@ -27,8 +27,9 @@ from dagster_project.domain.cohort.quality import CLOSING
 from dagster_project.flow.home_state import delivery_state, home_state
 from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
 from dagster_project.lake import sql
-from dagster_project.lake.errors import LakeError, name_fault
-from dagster_project.lake.home import Home
+from dagster_project.lake.errors import LakeError
+from dagster_project.lake.free_space import fault_of
+from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.reasons import chinese_item, chinese_reason
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import TABLES
@@ -289,7 +290,7 @@ def _print_part(words: Words, title: str, part: Callable[[], None]) -> None:
     try:
         part()
     except (duckdb.Error, LakeError) as error:
-        fault = error if isinstance(error, LakeError) else name_fault(str(error))
+        fault = fault_of(error, find_home())
         text = str(fault) if fault else words("cannot be shown until that is mended")
         CONSOLE.print(f"\n[bold]{words(title)}[/bold]: [red]{escape(text)}[/red]", soft_wrap=True)
 

@@ -14,6 +14,7 @@ from dagster_project.domain.response.as_of_visits import (
 from dagster_project.domain.response.comparison_classes import shipped_classes
 from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.domain.response.sum_error import find_reader_error
+from dagster_project.flow.irecist_blocks import BLOCK_TABLES
 from dagster_project.flow.lesion_crops import CropFile, find_crops
 from dagster_project.flow.pages import moment_of, page_tables
 from dagster_project.flow.responses import ACCEPTED, reads_by_reader
@@ -57,15 +58,7 @@ def write_board_pages(lakehouse: Lakehouse) -> tuple[list[Path], int]:
 _DERIVED: dict[str, AsOf] = {}
 """What was derived last, by the files that its tables lie in: decisions and pages need the same."""
 
-DERIVED_FROM = (
-    "lesions",
-    "reads",
-    "timepoints",
-    "follow_up",
-    "treatments",
-    "clinical_status",
-    "responses",
-)
+DERIVED_FROM = (*BLOCK_TABLES, "responses")
 
 
 def derive_as_of(lakehouse: Lakehouse, tables: Mapping[str, pl.DataFrame]) -> AsOf:

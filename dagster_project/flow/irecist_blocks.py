@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from dagster_project.resources import Lakehouse
 
+BLOCK_TABLES = ("reads", "lesions", "timepoints", "follow_up", "treatments", "clinical_status")
+"""Tables that blocks are derived from."""
+
 
 def find_all_blocks(lakehouse: Lakehouse) -> pl.DataFrame:
     """Rows of irecist_blocks by what the lake holds."""
-    names = ("reads", "lesions", "timepoints", "follow_up", "treatments", "clinical_status")
-    reads, lesions, timepoints, follow_up, treatments, states = lakehouse.read(*names)
+    reads, lesions, timepoints, follow_up, treatments, states = lakehouse.read(*BLOCK_TABLES)
     study = lakehouse.study
     return derive_irecist_blocks(
         {ACCEPTED: lesions, **reads_by_reader(reads)},

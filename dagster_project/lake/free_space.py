@@ -58,9 +58,12 @@ HARDLY_ANY = 2**20
 
 def fault_of(error: Exception, home: Home) -> LakeError | None:
     """What an error says of the lake or its disk; None where it says nothing of them."""
-    if isinstance(error, LakeError):
-        return error
-    return name_fault(str(error)) or full_disk(str(error), home)
+    return error if isinstance(error, LakeError) else fault_in(str(error), home)
+
+
+def fault_in(message: str, home: Home) -> LakeError | None:
+    """What the message of an error says of the lake or its disk."""
+    return name_fault(message) or full_disk(message, home)
 
 
 def full_disk(message: str, home: Home) -> DiskFull | None:

@@ -12,8 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from dagster_project.flow.cohort_estimates import ESTIMATED
 from dagster_project.flow.gate import (
     CLOSED,
+    DOWNSTREAM,
+    ESTIMATES,
     MARKED,
     GateClosed,
     gate_state,
@@ -145,3 +148,8 @@ def test_a_prediction_bears_the_decisions_of_its_training_and_of_today(
     assert marked_predictions(
         lakehouse, runs.with_columns(amendments=pl.lit(load_study().amended))
     )["amendments"].to_list() == [load_study().amended]
+
+
+def test_every_table_of_figures_is_behind_the_gate() -> None:
+    """They are derived of tables that it judges, so that it judges none of them."""
+    assert set(ESTIMATES) == set(ESTIMATED) <= set(DOWNSTREAM)
