@@ -206,10 +206,10 @@ def whole_runs() -> int:
 
     Returns 0 where every good patient is in the lake.
     """
-    from tests.trial import Trial
+    from tests.trial import Trial, write_protocol
 
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(Path(folder) / "home")
+        trial = Trial(Path(folder) / "home", write_protocol(Path(folder) / "study.toml", {}))
         landing = trial.home.make().landing
         important = [h for h in HOSTILE if h.important]
         sites = [f"H{n:02d}" for n in range(len(important))]

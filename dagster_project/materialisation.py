@@ -120,7 +120,9 @@ def _with_data_version(function: Callable[..., Any], table: Table) -> Callable[.
         given = signature.bind(*args, **kwargs).arguments
         site = given["context"].partition_key if table.by_site else None
         version = data_version(given["lakehouse"].lake, table, site)
-        return result._replace(data_version=version)
+        instance = dg.AssetExecutionContext.get().instance
+        metadata = without_repeats(instance, table, site, result.metadata or {})
+        return result._replace(data_version=version, metadata=metadata)
 
     @functools.wraps(function)
     def make(*args: Any, **kwargs: Any) -> Any:
@@ -132,6 +134,36 @@ def _with_data_version(function: Callable[..., Any], table: Table) -> Callable[.
             yield versioned(result, *args, **kwargs)
 
     return make_each if inspect.isgeneratorfunction(function) else make
+
+
+SHOWN, SHOWN_IN = "shown", "shown_in"
+"""Metadata: digest of preview and pictures, and the run that holds them."""
+
+
+def without_repeats(
+    instance: dg.DagsterInstance, table: Table, site: str | None, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Preview and pictures once: a night that would show the same ones links to the run that does.
+
+    Dagster stores the metadata of a materialisation four times, in every run anew.
+    """
+    blocks = {k: v for k, v in metadata.items() if isinstance(v, dg.MarkdownMetadataValue)}
+    if not blocks:
+        return dict(metadata)
+    digest = digest_of({name: block.md_str for name, block in blocks.items()})
+    asked = dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey(table.name), asset_partitions=[site] if site else None
+    )
+    records = instance.fetch_materializations(asked, limit=1).records
+    made = records[0].asset_materialization if records else None
+    before = made.metadata if made else {}
+    if before.get(SHOWN) != dg.TextMetadataValue(digest):
+        return {**metadata, SHOWN: digest}
+    link = before.get(SHOWN_IN) or dg.MetadataValue.dagster_run(records[0].run_id)
+    if not instance.has_run(str(link.value)):
+        return {**metadata, SHOWN: digest}
+    left = {name: value for name, value in metadata.items() if name not in blocks}
+    return {**left, SHOWN: digest, SHOWN_IN: link}
 
 
 def _gate_check(table: Table) -> dg.AssetCheckSpec:

@@ -151,3 +151,39 @@ def test_a_table_made_before_its_source_changed_is_stale(nights: Nights) -> None
     nights.deliver("CC", "1")
     nights._run("site", ("intake", "patients"), "CC")
     assert nights.stale() == {"disclosure": {"CC patients"}, "CC treatments": {"CC patients"}}
+
+
+def shown(nights: Nights, name: str, site: str | None) -> dict[str, object]:
+    """Metadata of an asset's newest materialisation."""
+    asked = dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey(name), asset_partitions=[site] if site else None
+    )
+    (record,) = nights.instance.fetch_materializations(asked, limit=1).records
+    assert record.asset_materialization
+    found = record.asset_materialization.metadata
+    return {"run": record.run_id, **{key: value.value for key, value in found.items()}}
+
+
+def test_a_preview_that_did_not_change_is_a_link_to_the_run_that_shows_it(nights: Nights) -> None:
+    first = shown(nights, "patients", "BB")
+    assert "preview" in first
+    for _ in range(2):
+        nights.run_all()
+        again = shown(nights, "patients", "BB")
+        assert "preview" not in again
+        assert again["shown_in"] == first["run"] != again["run"]
+    nights.deliver("BB", "1")
+    nights.run_all()
+    changed = shown(nights, "patients", "BB")
+    assert "preview" in changed
+    assert "shown_in" not in changed
+
+
+def test_a_preview_whose_run_was_deleted_is_shown_again(nights: Nights) -> None:
+    nights.run_site("BB")
+    first = shown(nights, "patients", "BB")["shown_in"]
+    nights.instance.delete_run(str(first))
+    nights.run_site("BB")
+    again = shown(nights, "patients", "BB")
+    assert "preview" in again
+    assert "shown_in" not in again

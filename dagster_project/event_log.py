@@ -1,0 +1,123 @@
+"""Dagster's event log in the home, its connections held open while a run writes to it.
+
+Dagster's own class opens SQLite anew for each event and closes it again. With nobody else connected
+each close copies the journal into the database and waits for the disk: half of the processor's time
+of a night with nothing new (`benchmarks/quiet_night.py`). Files and tables are those of Dagster's
+class, so either reads what the other wrote. `dagster.yaml` names this class.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+from dagster import DagsterEventType, EventLogEntry
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+from dagster_project.lake.home import find_home
+
+ENDS = frozenset(
+    {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
+)
+
+
+class EventLog(SqliteEventLogStorage):
+    """The event log below `dagster/history/runs` of the home that LAKEHOUSE_HOME names.
+
+    - What this process writes goes over one connection to each database: the run's own, closed when
+      the run ends, and the index. What is only read, of other runs, is opened and closed as before.
+    - A power loss can take the last events. It cannot damage the database, whose journal is written
+      ahead, nor the lake, which syncs by itself.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._held: dict[str, Engine] = {}
+        self._known_tables: set[str] = set()
+        self._known_indexes: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        del config_value  # the home says where it lies
+        return cls(str(find_home().dagster / "history" / "runs"), inst_data)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; whoever watches the run's file notices, as the journal is another."""
+        for shard in (event.run_id, INDEX_SHARD_NAME):
+            self._hold(shard)
+        super().store_event(event)
+        os.utime(self.path_for_shard(event.run_id))
+        if event.is_dagster_event and event.dagster_event_type in ENDS:
+            self._let_go(event.run_id)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        engine = self._held.get(shard)
+        if engine is None:
+            with super()._connect(shard) as connection:
+                yield connection
+            return
+        with self._db_lock, engine.begin() as connection:
+            yield connection
+
+    def _hold(self, shard: str) -> None:
+        with self._db_lock:
+            if shard in self._held:
+                return
+            engine = create_engine(
+                self.conn_string_for_shard(shard),
+                poolclass=StaticPool,
+                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+            )
+            event.listen(engine, "connect", _set_up)
+            self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
+            self._initialized_dbs.add(shard)
+            self._held[shard] = engine
+
+    def _let_go(self, shard: str) -> None:
+        with self._db_lock:
+            if engine := self._held.pop(shard, None):
+                engine.dispose()
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; those that it has stay."""
+        if table_name not in self._known_tables and super().has_table(table_name):
+            self._known_tables.add(table_name)
+        return table_name in self._known_tables
+
+    def has_secondary_index(self, name: str) -> bool:
+        """Whether a migration of the index was done; one that was stays so."""
+        if name not in self._known_indexes and super().has_secondary_index(name):
+            self._known_indexes.add(name)
+        return name in self._known_indexes
+
+    def delete_events(self, run_id: str) -> None:
+        """Delete the events of a run, whose file may be removed after that."""
+        super().delete_events(run_id)
+        self._let_go(run_id)
+
+    def dispose(self) -> None:
+        """Close what is held open."""
+        for shard in list(self._held):
+            self._let_go(shard)
+        super().dispose()
+
+
+def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+    """Wait for the disk at checkpoints alone; a new file of a short run has small pages."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA page_size=1024")
