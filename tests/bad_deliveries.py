@@ -169,7 +169,7 @@ EXPECTED: tuple[tuple[str, str, str, Callable[[str, str], bool]], ...] = (
         "contour outside the images",
         SITES[0],
         "reads",
-        _says(f"{OPEN_READER} L1", "1 contours or voxels of the outline lie outside"),
+        _says(f"{OPEN_READER} L1", "part of the outline lies beyond the images"),
     ),
     (
         "reader who has not locked",

@@ -17,7 +17,7 @@ from dagster_project.study import digest_of
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 """Version of the code; raise it when a change alters what a scan or an outline gives.
 
 Everything measured is then computed anew.

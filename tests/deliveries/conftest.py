@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from dagster_project.flow.intake import session_keys
 from dagster_project.intake.identity.pseudonyms import Crosswalk
 from tests.conftest import REPOSITORY
+from tests.deliveries.own_cases import OWN
 from tests.real_landing import SETTINGS, deliver
 from tests.trial import Trial, write_protocol
 
@@ -93,12 +95,16 @@ def landed(
 ) -> Deliveries:
     """Real scans and contours, and every landing case, in one home, by `lakehouse run`.
 
-    The scans and contours are of several hospitals; a landing case is built as a landing folder.
+    The scans and contours are of several hospitals; a landing case is built as a landing folder,
+    and so are cases of our own (`own_cases.py`).
     """
 
     def write(landing: Path) -> None:
         deliver(shared_data, landing)
         for name in landing_cases(builder):
             builder.build(name.split("_")[0], landing)
+        parts = importlib.import_module("lib")
+        for site, write_own in OWN.items():
+            write_own(parts, landing / site)
 
     return run_delivery(tmp_path_factory.mktemp("cases"), write)

@@ -20,6 +20,7 @@ The volume by formula is 3053.6 mm3.
 """
 
 FRAMES, THIRD, OPEN, BAD, ODD = "B03", "B04", "B07", "B08", "B15"
+CUT, TWO = "B91", "B92"
 
 
 def lesions(landed: Deliveries, site: str, number: str | None = None) -> dict[str, dict[str, Any]]:
@@ -108,3 +109,34 @@ def test_what_cannot_be_used_is_refused_by_name(
     patient = landed.pseudonym(ODD, number)
     assert any(patient in refused and reason in refused for refused in landed.refused(ODD, "reads"))
     assert number != "951503" or landed.reads(ODD, number) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "diameter"), [("959101", 18.73), ("959102", None), ("959103", None)]
+)
+def test_an_outline_that_the_images_cut_has_no_volume(
+    landed: Deliveries, number: str, diameter: float | None
+) -> None:
+    """The diameter stays where the widest contour is on an image, and nobody can say of voxels."""
+    (row,) = landed.reads(CUT, number)
+    assert row["volume_mm3"] is None
+    assert row["longest_diameter_mm"] == (diameter and pytest.approx(diameter, abs=0.01))
+    assert measured(landed, CUT) == set()
+    patient = landed.pseudonym(CUT, number)
+    assert any(
+        patient in refused and "beyond the images" in refused
+        for refused in landed.refused(CUT, "reads")
+    )
+
+
+def test_of_two_unlike_outlines_of_a_lesion_none_is_used(landed: Deliveries) -> None:
+    assert landed.reads(TWO, "959201") == []
+    patient = landed.pseudonym(TWO, "959201")
+    named = [refused for refused in landed.refused(TWO, "reads") if patient in refused]
+    assert len(named) == 1
+    assert "none is used" in named[0]
+
+
+def test_an_outline_that_was_exported_twice_with_other_points_is_used(landed: Deliveries) -> None:
+    (row,) = landed.reads(TWO, "959202")
+    assert row["volume_mm3"] == pytest.approx(BALL_MM3, rel=0.08)

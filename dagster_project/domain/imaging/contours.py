@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import pdist
 
 from dagster_project.domain.imaging.grids import to_index
 from dagster_project.domain.imaging.headers import whole_number
@@ -124,7 +125,7 @@ def read_structures(
        than its own refuse their ROI.
     5. A contour belongs to the nearest slice within half a spacing. Contours beyond, or with a
        vertex beyond the edge of the image, are counted in `n_outside`; what lies within the image
-       is filled all the same.
+       is filled all the same and flagged, also where such a contour is longer than all others.
     6. Of equal contours in one plane one is used. One that crosses itself (a figure of eight, a
        loop) is filled by the even-odd rule and flagged.
     7. Contours of one slice are combined by XOR: one within another is a hole. Where contours
@@ -179,12 +180,17 @@ def _read(roi: Roi, elsewhere: str, on_series: ImageSeries, series: Series) -> O
 
 def _outline(roi: Roi, on_series: ImageSeries, series: Series) -> Outline:
     enclosing, flags = _enclosing(roi, series)
-    used, n_outside = _on_slices(enclosing)
+    used, beyond = _on_slices(enclosing)
     unique = _without_repeats(used)
     by_xor = all(_kind(item) in BY_XOR for item in roi.contours)
     mask, crossing = _filled(unique, series.shape, by_xor=by_xor)
+    n_outside = len(enclosing) - len(used)
     n_outside += sum(_crosses_edge(c.polygon, series.shape) for c in unique)
+    cut = beyond + [c for c in unique if _loses_pixels(c.polygon, series.shape)]
+    whole = [c for c in unique if not _loses_pixels(c.polygon, series.shape)]
     found = {
+        "cut_by_images": bool(cut),
+        "longest_outside": _longest_mm(cut, series) > _longest_mm(whole, series),
         "repeated_contours": len(unique) < len(used),
         "crossing_contours": crossing
         or (not by_xor and any(_crosses_itself(c.polygon, series.shape) for c in unique)),
@@ -296,8 +302,11 @@ def _refuse_other_heights(
             raise MaskError(ELSEWHERE)
 
 
-def _on_slices(contours: list[_Contour]) -> tuple[list[_Contour], int]:
-    """Contours that are filled, and how many are not."""
+def _on_slices(contours: list[_Contour]) -> tuple[list[_Contour], list[_Contour]]:
+    """Contours that are filled, and those beyond the first or the last slice.
+
+    Neither are those of another plane within a slice.
+    """
     near = [c for c in contours if abs(c.height - c.place) <= NEAREST_SLICE]
     nearest = {
         place: min(abs(c.height - place) for c in near if c.place == place)
@@ -309,7 +318,7 @@ def _on_slices(contours: list[_Contour]) -> tuple[list[_Contour], int]:
         if abs(c.height - c.place) <= nearest[c.place] + 1e-9
     }
     used = [c for c in near if abs(c.height - planes[c.place]) <= SAME_PLANE]
-    return used, len(contours) - len(used)
+    return used, [c for c in contours if abs(c.height - c.place) > NEAREST_SLICE]
 
 
 def _by_slice(contours: Iterable[_Contour]) -> dict[int, list[_Contour]]:
@@ -381,3 +390,14 @@ def _crosses_itself(polygon: Floats, shape: tuple[int, int, int]) -> bool:
 def _crosses_edge(polygon: Floats, shape: tuple[int, int, int]) -> bool:
     limits = np.array([shape[2], shape[1]]) - 0.5
     return bool(((polygon < -0.5 - 1e-6) | (polygon > limits + 1e-6)).any())
+
+
+def _loses_pixels(polygon: Floats, shape: tuple[int, int, int]) -> bool:
+    """Whether a contour reaches pixel centres that the image does not have."""
+    return bool(((polygon < -1) | (polygon > np.array([shape[2], shape[1]]))).any())
+
+
+def _longest_mm(contours: Iterable[_Contour], series: Series) -> float:
+    """The longest distance between two vertices of one contour; 0 without contours."""
+    spacing = np.linalg.norm(series.affine[:3, :2], axis=0)
+    return max((float(pdist(c.polygon * spacing).max()) for c in contours), default=0.0)

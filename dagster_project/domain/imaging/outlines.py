@@ -56,6 +56,14 @@ FLAGS: Mapping[str, str] = {
         "measure; no features. Outline what the images show, or send a reconstruction of the "
         "whole chest"
     ),
+    "cut_by_images": (
+        "part of the outline lies beyond the images, so that it is cut; no volume and no features. "
+        "Send the whole series, or the contours of this series"
+    ),
+    "longest_outside": (
+        "the longest diameter may lie on the part of the outline that is beyond the images; "
+        "no diameter. Send the whole series, or the contours of this series"
+    ),
     "fractions_are_binary": (
         "the segmentation is FRACTIONAL and holds nothing but 0 and 1 of a larger maximum, "
         "(0062,000E) MaximumFractionalValue: taken as binary; export it as BINARY"
@@ -80,11 +88,14 @@ FLAGS: Mapping[str, str] = {
 }
 """Code of each thing that may be odd about an outline: what it means, and what to do."""
 
-NO_VOLUME = frozenset({"slices_empty", "crossing_contours", "implausibly_large"})
+NO_VOLUME = frozenset({"slices_empty", "crossing_contours", "implausibly_large", "cut_by_images"})
 """Codes of outlines whose number of voxels is not the lesion's: volume is NULL."""
 
-NO_DIAMETER = frozenset({"implausibly_large"})
-"""Codes of outlines that are not the lesion's in any slice: the diameters are NULL too."""
+NO_DIAMETER = frozenset({"implausibly_large", "longest_outside"})
+"""Codes of outlines whose longest diameter is not the lesion's: the diameters are NULL too."""
+
+CUT = ("cut_by_images", "longest_outside")
+"""Codes of a mask with voxels beyond the images, whose shape nobody measured there."""
 
 NO_FEATURES = NO_VOLUME | {"density_of_air", "outside_field"}
 """Codes of outlines without features and without DHI.

@@ -21,6 +21,7 @@ from dagster_project.domain.imaging.outlined_series import (
     names_another_frame,
 )
 from dagster_project.domain.imaging.outlines import (
+    CUT,
     WRONG_FRAME,
     BorderRule,
     Mask,
@@ -104,7 +105,8 @@ def read_segments(
        taken as given, and flagged.
     3. Each frame is placed by its own position; the order of frames means nothing, segments may
        overlap. Of equal frames of one segment on one slice one counts; different ones refuse it.
-    4. Frames have to lie on the grid of the series; voxels beyond it are counted in `n_outside`.
+    4. Frames have to lie on the grid of the series; voxels beyond it are counted in `n_outside`
+       and flagged.
     5. The thickness of the frames is handed on (`slab_mm`), so that a segmentation of thicker
        slices can be filled.
 
@@ -214,9 +216,8 @@ def _outline(segment: Segment, on_series: ImageSeries, voxels: _Voxels, series: 
     if something and voxels.border_rule == "fraction_at_least_half" and not seen:
         raise MaskError(BELOW_HALF)
     slab = thicknesses.pop() if len(thicknesses) == 1 else None
-    return Outline(
-        segment.label, mask, "SEG", voxels.border_rule, n_outside, voxels.flags, slab_mm=slab
-    )
+    flags = (*voxels.flags, *(CUT if n_outside else ()))
+    return Outline(segment.label, mask, "SEG", voxels.border_rule, n_outside, flags, slab_mm=slab)
 
 
 def _frames_of(segment: Segment, voxels: _Voxels) -> Iterator[tuple[Groups, int, Frames]]:

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from dagster_project.domain.imaging.grids import affine_of, place_voxels
 from dagster_project.domain.imaging.mask_values import mask_of_values
-from dagster_project.domain.imaging.outlines import WRONG_SERIES, MaskError, Outline, Source
+from dagster_project.domain.imaging.outlines import CUT, WRONG_SERIES, MaskError, Outline, Source
 from dagster_project.domain.imaging.series import Series
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
@@ -49,7 +49,7 @@ def read_volume(path: Path, series: Series, wanted: Callable[[str], bool]) -> li
     2. Which voxels are inside: `mask_of_values`; a mask that intake thresholded states that in its
        header.
     3. The volume has to lie on the grid of the series, axes flipped or swapped perhaps; voxels
-       beyond are counted in `n_outside`.
+       beyond are counted in `n_outside` and flagged.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_volume(path: Path, series: Series, wanted: Callable[[str], bool]) -> li
     mask = np.zeros(series.shape, bool)
     n_outside = place_voxels(mask, voxels, affine_of(image), series.affine)
     source: Source = "NIFTI" if path.name.lower().endswith(NIFTI_ENDINGS) else "NRRD"
-    return [Outline(label, mask, source, rule, n_outside)]
+    return [Outline(label, mask, source, rule, n_outside, CUT if n_outside else ())]
 
 
 def _was_thresholded(image: sitk.Image) -> bool:

@@ -11,8 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from dagster_project.domain.imaging.labels import Labels, Place, labels_of_outlines, normal_label
@@ -67,6 +69,13 @@ SOURCE_ORDER = ("SEG", "NIFTI", "NRRD", "RTSTRUCT")
 Voxels are what the reader saw, contours have to be filled.
 """
 
+CONFLICT = (
+    "one of several different outlines of one lesion by one reader, and nobody can say which is "
+    "valid; none is used. Deliver the valid one alone"
+)
+
+CENTROID = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm")
+
 AMBIGUOUS = (
     "two labels of this patient differ only in case, blanks, hyphens or underscores; "
     "they are taken for two lesions, as written. Where one lesion is meant write its label in one "
@@ -75,7 +84,40 @@ AMBIGUOUS = (
 
 
 ABSENT_AND_THERE = (
-    "the lesion is marked absent but outlined or measured; the mark is used, correct one of the two"
+    "the lesion is marked absent but outlined or measured; neither is used, and it counts as not "
+    "evaluable. Correct one of the two"
+)
+NEW_ABSENT_AND_THERE = (
+    "a new lesion is marked absent but outlined or measured; the row is left out, correct one of "
+    "the two"
+)
+UNLIKE_ROWS = (
+    "rows of one lesion, reader and scan contradict each other; none is used, keep the valid one"
+)
+NO_DIAMETERS = {"ld_mm": None, "sa_mm": None}
+STATED = (
+    "role",
+    "organ",
+    "node",
+    "present",
+    "too_small",
+    "ld_mm",
+    "sa_mm",
+    "nontarget_state",
+    "unequivocal",
+)
+"""What a row of lesions.csv says of the lesion on the scan."""
+_stated = itemgetter(*STATED)
+
+NO_ROLE = (
+    "column role or lesion is empty or unknown; give the lesion's label, and target, "
+    "non_target or new"
+)
+NO_SCAN = "no CT of that series or visit date; send the CT or correct series_uid or visit_date"
+SECOND_ROW = "a second row of one lesion, reader and scan; keep the valid one"
+NOT_MEASURED = (
+    "a target lesion that is present but neither outlined nor measured; "
+    "it counts as not evaluable, outline or measure it"
 )
 NEW_AT_BASELINE = (
     "a lesion of the visit before treatment cannot be new; the row is left out, "
@@ -83,7 +125,7 @@ NEW_AT_BASELINE = (
 )
 NODE_AND_ORGAN = (
     "columns node and organ contradict each other: a node is measured by its short axis, "
-    "any other lesion by its longest diameter; column node is used, correct one of the two"
+    "any other lesion by its longest diameter; no diameter is used, correct one of the two"
 )
 TENFOLD = (
     "the diameter is about ten times, or a tenth of, that of this lesion at every other visit, "
@@ -170,8 +212,8 @@ def derive_reads(
 
     1. Outlines: one that cannot be used or is empty is refused; the others are judged
        (`judge_outline`). Of several outlines of one lesion by one reader on one scan equal ones
-       count once; otherwise one is used (`SOURCE_ORDER`, then the digest) and the others are
-       refused.
+       count once. Where they differ no more than two rules of filling do, one is used
+       (`SOURCE_ORDER`) and the others are refused; else all are.
     2. A row of lesions.csv belongs to the scan of its series, or to the scan of its visit date that
        the reader outlined the lesion on, else to the one that the protocol chose. A new lesion at
        the visit before treatment is refused.
@@ -181,8 +223,9 @@ def derive_reads(
     4. Diameters and volume come from the mask where there is one, from the reader's hand where
        there is none; the short axis likewise, and neither where the short axis that was written is
        the longer, or where no other visit of the lesion can be true beside it (`FASTEST_GROWTH`,
-       `DEEPEST_SHRINKAGE`). A lesion marked absent has neither, and what was outlined or measured
-       of it is named.
+       `DEEPEST_SHRINKAGE`). A lesion marked absent has neither; one that is outlined or measured
+       all the same is not evaluable, as is one that is a node by one column and none by another.
+       Rows of one lesion and scan that contradict each other are refused.
     5. A reader who has no row for a patient in lesions.csv: every outline whose label matches
        `target_roi` is a target lesion. Outlines that match nothing are refused.
     6. A lesion bears one name within a patient: the spelling of lesions.csv, else the first in
@@ -281,7 +324,8 @@ def _usable_outlines(
         else:
             place = visits.labels.place(row, row["scan"], row["label"])
             grouped[place].append(judge_outline(row, rules))
-    return {place: _best_outline(rows, refusals) for place, rows in sorted(grouped.items())}
+    best = {place: _best_outline(rows, refusals) for place, rows in sorted(grouped.items())}
+    return {place: row for place, row in best.items() if row is not None}
 
 
 def _item(row: Row, label: str) -> str:
@@ -300,19 +344,24 @@ def _why_empty(n_outside: int) -> str:
     )
 
 
-def _best_outline(rows: Sequence[Row], refusals: _Refusals) -> Row:
+def _best_outline(rows: Sequence[Row], refusals: _Refusals) -> Row | None:
+    """The outline that is used; None where two differ by more than their sources explain."""
     best, *others = sorted(
         rows, key=lambda r: (SOURCE_ORDER.index(r["mask_source"]), r["mask_digest"], r["label"])
     )
-    for other in others:
-        if other["mask_digest"] != best["mask_digest"]:
-            refusals.add(
-                other,
-                _item(other, other["label"]),
-                f"one of several different outlines of one lesion by one reader; "
-                f"the one from {best['mask_source']} is used, deliver only the valid one",
-            )
-    if best["n_outside"]:
+    unlike = [other for other in others if other["mask_digest"] != best["mask_digest"]]
+    if not all(_is_same_outline(best, other) for other in unlike):
+        for row in (best, *unlike):
+            refusals.add(row, _item(row, row["label"]), CONFLICT)
+        return None
+    for other in unlike:
+        refusals.add(
+            other,
+            _item(other, other["label"]),
+            f"one of several different outlines of one lesion by one reader; "
+            f"the one from {best['mask_source']} is used, deliver only the valid one",
+        )
+    if best["n_outside"] and "cut_by_images" not in best["outline_flags"]:
         refusals.add(
             best,
             _item(best, best["label"]),
@@ -322,38 +371,73 @@ def _best_outline(rows: Sequence[Row], refusals: _Refusals) -> Row:
     return best
 
 
+def _is_same_outline(a: Row, b: Row) -> bool:
+    """Whether two masks may be of one outline that was filled by two rules.
+
+    Rules of filling differ by a layer of half a voxel: by one voxel in the radius of the sphere of
+    the same volume, by two in the longest diameter.
+    """
+    if a["volume_mm3"] is None or b["volume_mm3"] is None:
+        return False
+    voxel = float(np.cbrt(a["volume_mm3"] / a["voxel_count"]))
+    radii = np.cbrt(np.array([a["volume_mm3"], b["volume_mm3"]]) * 0.75 / np.pi)
+    apart = np.array([a[name] - b[name] for name in CENTROID])
+    return bool(
+        abs(radii[0] - radii[1]) <= voxel
+        and abs(a["longest_diameter_mm"] - b["longest_diameter_mm"]) <= 2 * voxel
+        and np.linalg.norm(apart) <= voxel
+    )
+
+
 def _judged(
     lesions: pl.DataFrame, found: Mapping[Place, Row], visits: _Visits, refusals: _Refusals
 ) -> list[dict[str, Any]]:
     """Rows of lesions.csv that belong to a scan, each once."""
-    rows: dict[Place, dict[str, Any]] = {}
+    rows: dict[Place, list[tuple[Row, str]]] = defaultdict(list)
     for row in lesions.iter_rows(named=True):
-        item = f"lesions.csv of {row['reader']} row {row['row_number']}"
         scan = _scan_of_row(row, found, visits)
-        if row["role"] is None or row["lesion"] is None:
-            refusals.add(
-                row,
-                item,
-                "column role or lesion is empty or unknown; give the lesion's label, and target, "
-                "non_target or new",
-            )
-        elif scan is None:
-            refusals.add(
-                row,
-                item,
-                "no CT of that series or visit date; send the CT or correct series_uid or "
-                "visit_date",
-            )
-        elif row["role"] == "new" and visits.visit_of[row["site"], scan] == BASELINE:
-            refusals.add(row, item, NEW_AT_BASELINE)
-        elif (place := visits.labels.place(row, scan, row["lesion"])) in rows:
-            refusals.add(
-                row, item, "a second row of one lesion, reader and scan; keep the valid one"
-            )
+        reason = _why_no_row(row, scan, found, visits)
+        if reason or scan is None:
+            refusals.add(row, _row_item(row), reason)
         else:
-            drawn = visits.labels.place(row, scan, row["roi"] or row["lesion"])
-            rows[place] = {**_read(row, scan, found.get(drawn), item, refusals), "_drawn": drawn}
-    return list(rows.values())
+            rows[visits.labels.place(row, scan, row["lesion"])].append((row, scan))
+    judged = []
+    for same in rows.values():
+        (row, scan), *others = same
+        unlike = len({_stated(one) for one, _ in same}) > 1
+        for other, _ in same if unlike else others:
+            refusals.add(other, _row_item(other), UNLIKE_ROWS if unlike else SECOND_ROW)
+        if not unlike:
+            drawn = _drawn(row, scan, visits)
+            judged.append({**_read(row, scan, found.get(drawn), refusals), "_drawn": drawn})
+    return judged
+
+
+def _row_item(row: Row) -> str:
+    return f"lesions.csv of {row['reader']} row {row['row_number']}"
+
+
+def _drawn(row: Row, scan: str, visits: _Visits) -> Place:
+    """Where the outline that a row means is found."""
+    return visits.labels.place(row, scan, row["roi"] or row["lesion"])
+
+
+def _why_no_row(row: Row, scan: str | None, found: Mapping[Place, Row], visits: _Visits) -> str:
+    """Why a row of lesions.csv cannot be used; empty where it can."""
+    if row["role"] is None or row["lesion"] is None:
+        return NO_ROLE
+    if scan is None:
+        return NO_SCAN
+    if row["role"] != "new":
+        return ""
+    if visits.visit_of[row["site"], scan] == BASELINE:
+        return NEW_AT_BASELINE
+    is_there = _is_absent_and_there(row, found.get(_drawn(row, scan, visits)))
+    return NEW_ABSENT_AND_THERE if is_there else ""
+
+
+def _is_absent_and_there(row: Row, outline: Row | None) -> bool:
+    return row["present"] is False and bool(outline or row["ld_mm"] or row["sa_mm"])
 
 
 def _scan_of_row(row: Row, found: Mapping[Place, Row], visits: _Visits) -> str | None:
@@ -369,15 +453,14 @@ def _scan_of_row(row: Row, found: Mapping[Place, Row], visits: _Visits) -> str |
     return next(iter([*outlined, *candidates]), None)
 
 
-def _read(
-    row: Row, scan: str, outline: Row | None, item: str, refusals: _Refusals
-) -> dict[str, Any]:
-    present = row["present"] is not False
-    if not present and (outline is not None or row["ld_mm"] or row["sa_mm"]):
+def _read(row: Row, scan: str, outline: Row | None, refusals: _Refusals) -> dict[str, Any]:
+    item = _row_item(row)
+    unclear = _is_absent_and_there(row, outline)
+    present = row["present"] is not False or unclear
+    used: Row = row if present and not unclear else {**row, **NO_DIAMETERS}
+    if unclear:
         refusals.add(row, item, ABSENT_AND_THERE)
-    if row["organ"] in (NEVER_NODES if row["node"] else {"lymph_node"}):
-        refusals.add(row, item, NODE_AND_ORGAN)
-    if present and outline is None and _contradict(row):
+    elif present and outline is None and _contradict(row):
         refusals.add(row, item, SHORT_IS_LONGER)
     read = {
         "site": row["site"],
@@ -389,25 +472,27 @@ def _read(
         "organ": row["organ"],
         "is_lymph_node": bool(row["node"]),
         "is_present": present,
-        "too_small_to_measure": bool(row["too_small"]) and present,
-        "nontarget_state": row["nontarget_state"],
+        "too_small_to_measure": bool(row["too_small"]) and present and not unclear,
+        "nontarget_state": None if unclear else row["nontarget_state"],
         "unequivocal": row["unequivocal"],
         "simulated": row["simulated"],
-        **_measured(row, outline if present else None, present),
+        **_measured(used, outline if present and not unclear else None),
     }
-    if (
-        present
-        and row["role"] == "target"
+    if row["organ"] in (NEVER_NODES if row["node"] else {"lymph_node"}):
+        refusals.add(row, item, NODE_AND_ORGAN)
+        return {**read, "longest_diameter_mm": None, "short_axis_mm": None}
+    if _is_unmeasured(read) and not unclear:
+        refusals.add(row, item, NOT_MEASURED)
+    return read
+
+
+def _is_unmeasured(read: Row) -> bool:
+    return (
+        read["is_present"]
+        and read["role"] == "target"
         and not read["too_small_to_measure"]
         and _needed_diameter(read) is None
-    ):
-        refusals.add(
-            row,
-            item,
-            "a target lesion that is present but neither outlined nor measured; "
-            "it counts as not evaluable, outline or measure it",
-        )
-    return read
+    )
 
 
 def _contradict(row: Row) -> bool:
@@ -463,7 +548,7 @@ def _is_alone(place: int, sizes: Sequence[float]) -> bool:
     return bool(far) and all(far)
 
 
-def _measured(row: Row, outline: Row | None, present: bool) -> dict[str, Any]:
+def _measured(row: Row, outline: Row | None) -> dict[str, Any]:
     if outline is not None:
         return {
             "mask_source": outline["mask_source"],
@@ -474,9 +559,7 @@ def _measured(row: Row, outline: Row | None, present: bool) -> dict[str, Any]:
             "measurement_source": "mask",
             **{name: outline[name] for name in MEASURED},
         }
-    longest, short = (
-        (row["ld_mm"], row["sa_mm"]) if present and not _contradict(row) else (None, None)
-    )
+    longest, short = (None, None) if _contradict(row) else (row["ld_mm"], row["sa_mm"])
     by_hand = "hand" if longest is not None or short is not None else None
     return {
         "mask_source": "NONE",

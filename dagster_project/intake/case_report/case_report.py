@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -84,6 +85,7 @@ LENGTHS = frozenset({"ld_mm", "sa_mm"})
 NO_ROW = "is missing; the row is left out"
 NO_DATE = "is missing; the row counts as one on a day that is not known"
 NOT_THE_SAME = "contradicts {other}; the cell is left out until one is corrected"
+ROW_NOT_THE_SAME = "contradicts {other}; the row is left out until one is corrected"
 CONSENT_CONTRADICTS = (
     "contradicts another row of the same patient number: "
     "consent is given in one and withdrawn in the other. "
@@ -159,6 +161,11 @@ LESION_CELLS: Mapping[str, Parser] = {
     "artifact": cv.parse_boolean,
     "roi": cv.parse_label,
 }
+ACCEPTED = "accepted_reader"
+
+DEFINING = frozenset({"role", "organ", "node"})
+"""Columns without which a row of lesions.csv does not say which diameter counts, and where."""
+
 ARBITRATION_CELLS: Mapping[str, Parser] = {
     "accepted_reader": cv.parse_reader,
     "arbiter": cv.parse_reader,
@@ -526,8 +533,8 @@ def _parser(table: CsvTable, column: str, parse: Parser) -> Parser:
     return parse
 
 
-class _Seen(dict[tuple, tuple[int, dict]]):
-    """First row of each key: its number and its values."""
+_Stated = tuple[CsvTable, CsvRow, dict[str, Any]]
+"""A row of a table, and what its cells say."""
 
 
 @dataclass
@@ -629,23 +636,36 @@ class _Report:
             if not missing:
                 yield content, row, patient, {column: parsed.values.get(column) for column in cells}
 
-    def distinct(
-        self, seen: _Seen, key: tuple, table: CsvTable, row: CsvRow, values: dict[str, Any]
-    ) -> bool:
-        """True for the first row of a key.
+    def agreed(
+        self, same: Sequence[_Stated], defining: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """What the rows of one key say together; nobody but the site knows which of two is right.
 
-        A second one is skipped where it says the same, else refused.
+        A cell that is blank in one row is filled from another. Cells that differ are blank and
+        named, each with a row that says otherwise. None where a `defining` column differs, without
+        which the row says nothing: then the rows are named instead.
         """
-        if key not in seen:
-            seen[key] = (row.number, values)
-            return True
-        number, first = seen[key]
-        if first != values:
-            self.refuse(
-                table.item(row),
-                f"contradicts row {number}; the first row is used, correct one of them",
-            )
-        return False
+        stated: dict[str, set[Any]] = defaultdict(set)
+        for _, _, values in same:
+            for column, value in values.items():
+                stated[column] |= {value} - {None}
+        differing = [column for column, found in stated.items() if len(found) > 1]
+        if not set(defining).isdisjoint(differing):
+            self._refuse_unlike(same, differing, "", ROW_NOT_THE_SAME)
+            return None
+        for column in differing:
+            self._refuse_unlike(same, [column], column, NOT_THE_SAME)
+        return {c: None if c in differing else next(iter(f), None) for c, f in stated.items()}
+
+    def _refuse_unlike(
+        self, same: Sequence[_Stated], differing: Sequence[str], column: str, reason: str
+    ) -> None:
+        """Name each row, or its cell, with the first row that says otherwise."""
+        of_interest = itemgetter(*differing)
+        said = [of_interest(values) for _, _, values in same]
+        for (table, row, _), own in zip(same, said, strict=True):
+            other, its_row, _ = same[next(n for n, one in enumerate(said) if one != own)]
+            self.refuse(table.item(row, column), reason.format(other=other.item(its_row)))
 
 
 def build_tables(
@@ -1028,44 +1048,47 @@ def _lesions(report: _Report) -> list[dict[str, Any]]:
 
 
 def _lesions_of_reader(report: _Report, folder: Path) -> list[dict[str, Any]]:
-    rows, seen = [], _Seen()
+    found: dict[tuple, list[_Stated]] = defaultdict(list)
     name = f"reads/{folder.name}/lesions.csv"
     for table, row, patient, values in report.rows(
         folder / "lesions.csv", "lesions", name, LESION_CELLS, ("lesion", "role")
     ):
-        if values["visit_date"] is not None and values["visit_date"] > report.session.cut_off:
-            report.refuse(table.item(row, "visit_date"), AFTER_CUT_OFF)
-            continue
-        if values["visit_date"] is None and not values["series_uid"]:
-            report.refuse(
-                table.item(row), "has neither visit_date nor series_uid; give one of them"
-            )
-            continue
-        lesion = _lesion_row(report, patient, values)
-        if (
-            report.session.series_patients.get(lesion["series_instance_uid"] or "", patient)
-            != patient
-        ):
-            report.refuse(
-                table.item(row, "series_uid"), "belongs to another patient; the row is left out"
-            )
-        elif report.distinct(
-            seen,
-            (patient, lesion["series_instance_uid"], lesion["visit_date"], lesion["lesion"]),
-            table,
-            row,
-            values,
-        ):
+        if _belongs(report, table, row, patient, values):
+            key = (patient, values["series_uid"], values["visit_date"])
+            found[*key, report.label(values["lesion"])].append((table, row, values))
+    rows = []
+    for (patient, *_), same in found.items():
+        agreed = report.agreed(same, DEFINING)
+        if agreed is not None:
             rows.append(
                 {
-                    **lesion,
+                    **_lesion_row(report, patient, {**agreed, "lesion": same[0][2]["lesion"]}),
                     "site": report.site,
                     "reader": folder.name,
-                    "row_number": row.number,
+                    "row_number": same[0][1].number,
                     "simulated": report.simulated,
                 }
             )
     return rows
+
+
+def _belongs(
+    report: _Report, table: CsvTable, row: CsvRow, patient: str, values: Mapping[str, Any]
+) -> bool:
+    """Whether a row of lesions.csv names a visit of its patient; else it is refused."""
+    visit_date, series = values["visit_date"], values["series_uid"]
+    uid = keyed_uid(series, report.session.keys.uid) if series else ""
+    if visit_date is not None and visit_date > report.session.cut_off:
+        report.refuse(table.item(row, "visit_date"), AFTER_CUT_OFF)
+    elif visit_date is None and not series:
+        report.refuse(table.item(row), "has neither visit_date nor series_uid; give one of them")
+    elif report.session.series_patients.get(uid, patient) != patient:
+        report.refuse(
+            table.item(row, "series_uid"), "belongs to another patient; the row is left out"
+        )
+    else:
+        return True
+    return False
 
 
 def _lesion_row(report: _Report, patient: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -1130,23 +1153,21 @@ def _decision_tables(site_folder: Path, folder: str) -> Iterable[tuple[Path, str
 
 
 def _arbitrations(report: _Report) -> Iterable[dict[str, Any]]:
+    found: dict[str, list[_Stated]] = defaultdict(list)
     for path, name in _decision_tables(report.site_folder, "arbitration"):
-        seen = _Seen()
         for table, row, patient, values in report.rows(
-            path,
-            "arbitrations",
-            name,
-            ARBITRATION_CELLS,
-            ("accepted_reader", "arbiter", "decided_at"),
+            path, "arbitrations", name, ARBITRATION_CELLS, (ACCEPTED, "arbiter", "decided_at")
         ):
-            if report.distinct(seen, (patient,), table, row, values):
-                yield {
-                    **values,
-                    "patient": patient,
-                    "site": report.site,
-                    "row_number": row.number,
-                    "simulated": report.simulated,
-                }
+            found[patient].append((table, row, values))
+    for patient, same in found.items():
+        if report.agreed([(t, r, {ACCEPTED: v[ACCEPTED]}) for t, r, v in same], {ACCEPTED}):
+            yield {
+                **same[0][2],
+                "patient": patient,
+                "site": report.site,
+                "row_number": same[0][1].number,
+                "simulated": report.simulated,
+            }
 
 
 def _board_decisions(

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from dagster_project.intake.case_report.case_values import whole
@@ -107,6 +108,11 @@ NAMES_DIFFER = (
     "The column is left out"
 )
 CONTRADICTS = "contradicts row {row} of the same patient; the first is used, correct one of them"
+OF_ALL_EVENTS = frozenset({"consent", "sex", "birth_date", "name", "id_card"})
+"""What no later event may say otherwise: the events contradict each other as two rows do.
+
+Of what may change (ECOG, say) the first event is the one before treatment.
+"""
 OTHER_NUMBER = (
     "is another patient number than row {row} of the same record has; the record is left out "
     "until one is corrected"
@@ -313,7 +319,7 @@ def lay_out(entries: Sequence[Entry]) -> Found:
     first_days = _first_days(entries)
     unknown: set[tuple[object, ...]] = set()
     numbers, refused = _patient_numbers(entries, found.refusals)
-    people: dict[str, _Person] = {}
+    people: dict[str, list[_Person]] = defaultdict(list)
     for entry in entries:
         if entry.key in refused:
             continue
@@ -328,7 +334,7 @@ def lay_out(entries: Sequence[Entry]) -> Found:
                 found.refusals.append(Refusal(entry.item(), LATER_DAY))
             else:
                 found.rows[entry.file, table].append(parts[table].row(number))
-    for person in people.values():
+    for person in chain.from_iterable(people.values()):
         found.rows[person.file, "patients"].append(person.row)
     return found
 
@@ -481,18 +487,24 @@ def _without_zeros(digits: str) -> str:
 
 
 def _add_person(
-    people: dict[str, _Person], entry: Entry, row: CsvRow, refusals: list[Refusal]
+    people: dict[str, list[_Person]], entry: Entry, row: CsvRow, refusals: list[Refusal]
 ) -> None:
-    if entry.key not in people:
-        people[entry.key] = _Person(entry.file, row)
+    """One row per person, and one more of each event that says `OF_ALL_EVENTS` otherwise."""
+    if not people[entry.key]:
+        people[entry.key].append(_Person(entry.file, row))
         return
-    first = people[entry.key].row
+    first = people[entry.key][0].row
     differing = [c for c, text in row.cells.items() if first.cells.get(c, text) != text]
     refusals += [
         Refusal(f"{entry.file} row {row.number} column {c}", CONTRADICTS.format(row=first.number))
         for c in differing
+        if c not in OF_ALL_EVENTS
     ]
-    people[entry.key].row = CsvRow(first.number, {**row.cells, **first.cells})
+    otherwise = {c: row.cells[c] for c in differing if c in OF_ALL_EVENTS}
+    if otherwise:
+        cells = {"patient_id": row.cells["patient_id"], **otherwise}
+        people[entry.key].append(_Person(entry.file, CsvRow(row.number, cells)))
+    people[entry.key][0].row = CsvRow(first.number, {**row.cells, **first.cells})
 
 
 def tables(

@@ -86,7 +86,7 @@ def test_a_gantry_tilt_is_followed(tmp_path):
 def test_a_contour_between_slices_goes_to_the_nearest(tmp_path, z, place):
     found = outline(tmp_path, square(3.5, 8.5, z))
     assert np.flatnonzero(found.mask.any((1, 2))).tolist() == [place]
-    assert found.n_outside == 0
+    assert (found.n_outside, found.flags) == (0, ())
 
 
 @pytest.mark.parametrize("z", [-0.6, 7.6, 40])
@@ -94,12 +94,27 @@ def test_a_contour_beyond_the_slices_is_counted_not_filled(tmp_path, z):
     found = outline(tmp_path, square(3.5, 8.5, z), square(3.5, 8.5, 4))
     assert found.n_outside == 1
     assert found.mask.sum() == 25
+    assert found.flags == ("cut_by_images",)
+
+
+@pytest.mark.parametrize(("right", "longer"), [(8.4, False), (9.5, True)])
+def test_a_contour_beyond_the_slices_may_hold_the_longest_diameter(tmp_path, right, longer):
+    found = outline(tmp_path, square(3.5, right, 40), square(3.5, 8.5, 4))
+    assert ("longest_outside" in found.flags) is longer
 
 
 def test_a_contour_beyond_the_edge_is_filled_within_and_counted(tmp_path):
     found = outline(tmp_path, square(-4.5, 3.5, 4))
     assert found.n_outside == 1
     assert found.mask.sum() == 16
+    assert found.flags == ("cut_by_images", "longest_outside")
+
+
+def test_a_contour_that_no_pixel_is_lost_of_is_whole(tmp_path):
+    found = outline(tmp_path, square(-0.9, 3.5, 4))
+    assert found.n_outside == 1
+    assert found.mask.sum() == 16
+    assert found.flags == ()
 
 
 def test_contours_of_one_plane_are_combined_by_xor(tmp_path):

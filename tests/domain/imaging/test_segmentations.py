@@ -116,6 +116,7 @@ def test_voxels_of_slices_that_are_not_here_are_counted(tmp_path, sources, voxel
     (found,) = read_outlines(path, read_series(write(tmp_path / "part", sources[2:])))
     assert np.array_equal(found.mask, voxels[2:])
     assert found.n_outside == voxels[:2].sum()
+    assert found.flags[:2] == ("cut_by_images", "longest_outside")
 
 
 def test_a_single_slice_has_a_single_frame(tmp_path, sources, voxels):

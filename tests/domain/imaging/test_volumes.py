@@ -76,11 +76,13 @@ def test_a_part_of_the_grid_is_enough_and_what_lies_beyond_is_counted(tmp_path, 
     expected = np.zeros_like(voxels)
     expected[3:5, 1:6, 2:9] = voxels[3:5, 1:6, 2:9]
     assert np.array_equal(part.mask, expected)
+    assert part.flags == ()
     (beyond,) = read_outlines(
         saved(tmp_path, sitk.ConstantPad(image, [0, 0, 0], [0, 0, 2], 1)), series
     )
     assert np.array_equal(beyond.mask, voxels)
     assert beyond.n_outside == 2 * 9 * 11
+    assert beyond.flags[:2] == ("cut_by_images", "longest_outside")
 
 
 def test_fractions_count_from_one_half(tmp_path, series):

@@ -242,10 +242,18 @@ def test_an_absent_lesion_has_no_measurement():
     ) == (False, False, None, None, {})
 
 
-def test_an_outline_of_an_absent_lesion_is_refused_and_the_mark_kept():
-    (read,), refused = derive([outline()], written({"present": False}))
-    assert (read["is_present"], read["mask_digest"], read["mask_source"]) == (False, None, "NONE")
+def test_an_absent_lesion_that_is_outlined_is_not_evaluable():
+    (read,), refused = derive([outline()], written({"present": False, "nontarget_state": "CR"}))
+    assert (read["is_present"], read["mask_digest"], read["mask_source"]) == (True, None, "NONE")
+    assert (read["longest_diameter_mm"], read["nontarget_state"]) == (None, None)
     assert "marked absent but outlined or measured" in refused["lesions.csv of R1 row 2"]
+
+
+def test_a_new_lesion_that_is_absent_and_outlined_is_left_out():
+    row = {"role": "new", "present": False, "series_instance_uid": "uS1"}
+    reads, refused = derive([outline(scan="S1")], written(row))
+    assert reads == []
+    assert "a new lesion is marked absent" in refused["lesions.csv of R1 row 2"]
 
 
 @pytest.mark.parametrize(
@@ -265,10 +273,23 @@ def test_a_target_that_is_there_but_not_measured_is_told(facts, told):
     assert (["not evaluable" in reason for reason in refused.values()] == [True]) is told
 
 
-def test_a_second_row_of_one_lesion_is_refused():
-    reads, refused = derive([], written({"ld_mm": 10.0}, {"lesion": "l-1", "ld_mm": 12.0}))
+def test_a_second_row_of_one_lesion_that_says_the_same_is_refused():
+    reads, refused = derive([], written({"ld_mm": 10.0}, {"lesion": "l-1", "ld_mm": 10.0}))
     assert [r["longest_diameter_mm"] for r in reads] == [10.0]
+    assert set(refused) == {"lesions.csv of R1 row 3"}
     assert "a second row" in refused["lesions.csv of R1 row 3"]
+
+
+@pytest.mark.parametrize(
+    "second", [{"ld_mm": 12.0}, {"role": "non_target"}, {"present": False, "ld_mm": None}]
+)
+def test_rows_of_one_lesion_that_contradict_each_other_are_refused(second):
+    rows = [{"ld_mm": 10.0}, {"lesion": "l-1", "ld_mm": 10.0, **second}]
+    for order in (rows, rows[::-1]):
+        reads, refused = derive([], written(*order))
+        assert reads == []
+        assert set(refused) == {f"lesions.csv of R1 row {n}" for n in (2, 3)}
+        assert all("contradict each other" in reason for reason in refused.values())
 
 
 @pytest.mark.parametrize(
@@ -353,6 +374,40 @@ def test_equal_outlines_count_once_and_of_different_ones_the_voxels_are_used():
     )
     assert [(r["volume_mm3"], r["mask_source"]) for r in reads] == [(100.0, "SEG")]
     assert "one of several different outlines" in refused["P1 S0 R1 L1"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"mask_digest": "x", "volume_mm3": 300.0, "voxel_count": 300},
+        {"mask_digest": "x", "longest_diameter_mm": 23.0},
+        {"mask_digest": "x", "centroid_z_mm": 4.0},
+        {"mask_digest": "x", "mask_source": "RTSTRUCT", "longest_diameter_mm": 23.0},
+        {"mask_digest": "x", "outline_flags": ["slices_empty"]},
+    ],
+)
+def test_of_outlines_that_no_rule_of_filling_explains_none_is_used(other):
+    for both in ([outline(), outline(**other)], [outline(**other), outline()]):
+        reads, refused = derive(both)
+        assert reads == []
+        assert "none is used" in refused["P1 S0 R1 L1"]
+
+
+def test_a_conflict_leaves_the_reader_s_other_lesions():
+    reads, refused = derive(
+        [outline(), outline(mask_digest="x", centroid_x_mm=9.0), outline("L2", centroid_x_mm=40.0)]
+    )
+    assert [read["lesion"] for read in reads] == ["L2"]
+    assert set(refused) == {"P1 S0 R1 L1"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "diameter"), [(["cut_by_images"], 20.0), (["cut_by_images", "longest_outside"], None)]
+)
+def test_an_outline_that_the_images_cut_has_no_volume(flags, diameter):
+    (read,), refused = derive([outline(n_outside=3, outline_flags=flags)])
+    assert (read["volume_mm3"], read["longest_diameter_mm"]) == (None, diameter)
+    assert "beyond the images" in refused["P1 S0 R1 L1"]
 
 
 def test_of_two_series_of_a_visit_the_chosen_one_is_read():
@@ -481,9 +536,10 @@ def test_a_lesion_cannot_be_new_before_treatment():
 
 
 @pytest.mark.parametrize("size", [{"ld_mm": 12.0}, {"sa_mm": 9.0}])
-def test_an_absent_lesion_with_a_diameter_is_named(size):
-    (read,), refused = derive([], written({"present": False, **size}))
-    assert (read["is_present"], read["longest_diameter_mm"]) == (False, None)
+def test_an_absent_lesion_with_a_diameter_is_not_evaluable(size):
+    (read,), refused = derive([], written({"present": False, "too_small": True, **size}))
+    assert (read["is_present"], read["longest_diameter_mm"]) == (True, None)
+    assert read["too_small_to_measure"] is False
     assert "marked absent" in refused["lesions.csv of R1 row 2"]
 
 
@@ -500,8 +556,10 @@ def test_an_absent_lesion_with_a_diameter_is_named(size):
     ],
 )
 def test_a_node_in_an_organ_without_nodes_is_named(organ, node, named):
-    _, refused = derive([outline()], written({"organ": organ, "node": node}))
+    (read,), refused = derive([outline()], written({"organ": organ, "node": node}))
     assert any("node and organ" in reason for reason in refused.values()) is named
+    assert (read["longest_diameter_mm"] is None) is named
+    assert (read["short_axis_mm"] is None) is named
 
 
 @pytest.mark.parametrize(

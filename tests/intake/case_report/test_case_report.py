@@ -837,6 +837,46 @@ def test_lesions_as_a_reader_judged_them(site):
     assert second["lesion"].startswith("lesion_")
 
 
+def two_rows(site, first, second):
+    """Lesions of two rows of one lesion and visit."""
+    cells = "001,2024-01-05,L1,target,{organ},,{present},,{ld},{sa},,,,"
+    usual = {"organ": "lung", "present": "", "ld": "", "sa": ""}
+    site.patients(ROW).put(
+        "reads/R1/lesions.csv",
+        LESIONS,
+        *(cells.format(**{**usual, **row}) for row in (first, second)),
+    )
+    return site.build()["lesions"].to_dicts()
+
+
+def test_what_two_rows_of_a_lesion_say_differently_is_left_out(site):
+    (row,) = two_rows(site, {"ld": "12", "sa": "9"}, {"ld": "18", "sa": "9"})
+    assert (row["ld_mm"], row["sa_mm"], row["row_number"]) == (None, 9.0, 2)
+    assert {item: reason.partition(";")[0] for item, reason in site.refusals.items()} == {
+        f"reads/R1/lesions.csv row {own} column ld_mm": f"contradicts reads/R1/lesions.csv row {o}"
+        for own, o in ((2, 3), (3, 2))
+    }
+
+
+def test_a_second_row_of_a_lesion_fills_what_the_first_leaves_blank(site):
+    (row,) = two_rows(site, {"ld": "12"}, {"sa": "9"})
+    assert (row["ld_mm"], row["sa_mm"], site.refusals) == (12.0, 9.0, {})
+
+
+def test_rows_of_a_lesion_in_two_organs_are_left_out(site):
+    assert two_rows(site, {"ld": "12"}, {"ld": "12", "organ": "lymph_node"}) == []
+    assert set(site.refusals) == {f"reads/R1/lesions.csv row {n}" for n in (2, 3)}
+
+
+@pytest.mark.parametrize(("second", "accepted"), [("R2", ["R2"]), ("R1", [])])
+def test_of_two_unlike_decisions_of_arbiters_none_counts(site, second, accepted):
+    header = "patient_id,accepted_reader,arbiter,decided_at"
+    site.patients(ROW).put("arbitration/a.csv", header, "001,R2,A1,2026-01-13T10:00:00Z")
+    site.put("arbitration/b.csv", header, f"001,{second},A2,2026-01-14T10:00:00Z")
+    assert site.build()["arbitrations"]["accepted_reader"].to_list() == accepted
+    assert len(site.refusals) == 2 * (not accepted)
+
+
 def test_a_lesion_by_its_series(site):
     site.patients(ROW, ROW.replace("001", "002")).build()
     series = {uid: keyed_uid(uid, site.keys.uid) for uid in ("1.2.3", "1.2.4")}

@@ -109,11 +109,26 @@ def test_what_is_not_known_is_refused_by_place(site):
 def test_events_of_one_record_that_contradict_each_other(site):
     site.put(
         "clinical/redcap.csv",
-        "record_id,redcap_event_name,sex,stage",
-        "001,baseline,F,IIIB",
-        "001,week 6,M,",
-    ).build()
-    assert "contradicts row 2" in site.refusals["clinical/redcap.csv row 3 column sex"]
+        "record_id,redcap_event_name,sex,stage,ecog",
+        "001,baseline,F,IIIB,1",
+        "001,week 6,M,,2",
+    )
+    (row,) = site.build()["patients"].to_dicts()
+    assert (row["sex"], row["stage"], row["ecog"]) == (None, "IIIB", 1)
+    assert "(sex)" in site.refusals["clinical/redcap.csv row 3"]
+    assert "the first is used" in site.refusals["clinical/redcap.csv row 3 column ecog"]
+
+
+@pytest.mark.parametrize("order", [("given", "withdrawn"), ("withdrawn", "given")])
+def test_consent_that_one_event_withdraws_is_contradictory(site, order):
+    site.put(
+        "clinical/redcap.csv",
+        "record_id,redcap_event_name,sex,consent",
+        f"001,baseline,F,{order[0]}",
+        f"001,week 6,,{order[1]}",
+    )
+    assert site.build()["patients"]["consent"].to_list() == ["contradictory"]
+    assert "nothing of the patient is taken in" in str(site.refusals)
 
 
 def test_beside_the_csv_files_a_contradiction_is_refused_and_the_rest_is_added(site):
