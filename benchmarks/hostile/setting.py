@@ -73,6 +73,6 @@ def write_good_patient(setting: Setting) -> None:
     setting.put("clinical/treatments.csv", TREATMENTS)
 
 
-def slice_bytes(index: int = 7) -> bytes:
-    """One more slice of the good patient."""
+def slice_bytes(index: int = SLICES) -> bytes:
+    """One more slice of the good patient, the next one unless another is named."""
     return to_bytes(ct(index))

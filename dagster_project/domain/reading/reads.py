@@ -402,14 +402,13 @@ def _judged(
         else:
             rows[visits.labels.place(row, scan, row["lesion"])].append((row, scan))
     judged = []
-    for same in rows.values():
-        (row, scan), *others = same
-        unlike = len({_stated(one) for one, _ in same}) > 1
-        for other, _ in same if unlike else others:
+    for (first, scan), *others in rows.values():
+        unlike = any(_stated(other) != _stated(first) for other, _ in others)
+        for other, _ in [(first, scan), *others] if unlike else others:
             refusals.add(other, _row_item(other), UNLIKE_ROWS if unlike else SECOND_ROW)
         if not unlike:
-            drawn = _drawn(row, scan, visits)
-            judged.append({**_read(row, scan, found.get(drawn), refusals), "_drawn": drawn})
+            drawn = _drawn(first, scan, visits)
+            judged.append({**_read(first, scan, found.get(drawn), refusals), "_drawn": drawn})
     return judged
 
 
@@ -457,7 +456,7 @@ def _read(row: Row, scan: str, outline: Row | None, refusals: _Refusals) -> dict
     item = _row_item(row)
     unclear = _is_absent_and_there(row, outline)
     present = row["present"] is not False or unclear
-    used: Row = row if present and not unclear else {**row, **NO_DIAMETERS}
+    used = {**row} if present and not unclear else {**row, **NO_DIAMETERS}
     if unclear:
         refusals.add(row, item, ABSENT_AND_THERE)
     elif present and outline is None and _contradict(row):
