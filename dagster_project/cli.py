@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "A synthetic study through the whole flow"),
     "dev": ("dev", "Dagster UI with schedules and sensors, and MLflow UI"),
     "evaluate": ("evaluate", "Judge the dynamic standard on another trial's tables"),
+    "export": ("export", "A patient's scans, outlines and results as DICOM and FHIR"),
     "federated": ("federated", "Runs over hospitals: plans, and what was given away"),
     "grade": ("grade", "Grade another trial's SDTM tables by RECIST 1.1"),
     "keys": ("keys", "The key drive: make, unlock, rotate, lock"),
