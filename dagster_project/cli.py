@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "The key drive: make, unlock, rotate, lock"),
     "manifest": ("manifest", "The hash-chained record of what intake did"),
     "migrate": ("migrate", "Lead a lake of an earlier version to this one's schema"),
-    "pacs": ("pacs", "Scans straight from a site's PACS"),
+    "pacs": ("pacs", "Scans straight from a site's PACS, and results to one"),
     "protocol": ("protocol", "The study's settings: check, show, compare"),
     "publish": ("pages", "Write what analysts open, and nothing else"),
     "rebuild": ("rebuild", "Bring back lost or damaged rows of a table"),

@@ -1,4 +1,4 @@
-"""`lakehouse pacs`: scans straight from a site's PACS, de-identified before anything is written."""
+"""`lakehouse pacs`: scans straight from a site's PACS, de-identified at once; results to a peer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +31,13 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.group()
 def pacs() -> None:
-    """Scans straight from a site's PACS; HOME/pacs.toml says who is who.
+    """Scans straight from a site's PACS, and results to a peer; HOME/pacs.toml says who is who.
 
     \b
     Example:
       lakehouse pacs listen --site BJCH
       lakehouse pacs pull --site BJCH
+      lakehouse pacs send export --site BJCH --to REPORTS
     """
 
 
@@ -131,6 +132,49 @@ def pull(
             uids=uids,
             chinese=lang == "zh",
         )
+
+
+@pacs.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--site", required=True, help="Whose section of pacs.toml has the peer.")
+@click.option(
+    "--to", "name", required=True, metavar="NAME", help="The peer: section [SITE.send.NAME]."
+)
+def send(folder: Path, site: str, name: str) -> None:
+    """Send what `lakehouse export` wrote into FOLDER to a peer, by C-STORE or STOW-RS.
+
+    Files that were changed since, or lie beside them, are not sent. Exit 1 where the peer did not
+    take all.
+
+    \b
+    Example:
+      lakehouse pacs send export --site BJCH --to REPORTS
+    """
+    from dagster_project.intake.pacs.pacs_faults import PacsError
+    from dagster_project.intake.pacs.pacs_send import read_export
+    from dagster_project.intake.pacs.pacs_send import send as send_to
+    from dagster_project.intake.pacs.pacs_settings import read_destination
+
+    try:
+        destination = read_destination(find_home().root / "pacs.toml", site, name)
+        done = send_to(destination, read_export(folder))
+    except PacsError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"objects stored {done.stored}, refused {len(done.failed)}")
+    for reason, files in _by_reason(done.failed).items():
+        click.echo(f"{files[0]}{f' + {len(files) - 1}' if len(files) > 1 else ''}: {reason}")
+    if done.failed:
+        raise click.ClickException(
+            "some objects were not taken; do what their reasons say, then send again. "
+            "部分对象未被接收，请按上述原因处理后重发"
+        )
+
+
+def _by_reason(failed: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for file, reason in failed:
+        found.setdefault(reason, []).append(file)
+    return found
 
 
 def _query_of_landing(site: str, before: int, after: int) -> Query:

@@ -18,6 +18,8 @@ MEBIBYTE = 2**20
 
 METHODS = ("move", "get", "dicomweb")
 
+SEND_METHODS = ("store", "stow")
+
 FILE_SETTINGS = ("certificate", "key", "ca", "password_file")
 """Settings that name a file: a relative path starts at the folder of pacs.toml."""
 
@@ -65,6 +67,23 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """Where results are sent: by C-STORE (`store`) as `ours`, or by STOW-RS (`stow`) to `url`."""
+
+    method: str = "store"
+    ae_title: str = ""
+    host: str = "127.0.0.1"
+    port: int = 104
+    tls: Tls | None = None
+    url: str = ""
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""
+    ours: str = "LAKEHOUSE"
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True)
 class SitePacs:
     """One site's section."""
 
@@ -80,6 +99,38 @@ def read_settings(path: Path, site: str) -> SitePacs:
     PacsError
         Where the file is not TOML, a setting is unknown, or one that is needed is missing.
     """
+    section, at = _section(path, site), path.parent
+    return SitePacs(
+        _listening(section.get("listen", {}), site, at), _peer(section.get("peer", {}), site, at)
+    )
+
+
+def read_destination(path: Path, site: str, name: str) -> Destination:
+    """The peer `[SITE.send.NAME]` to which results are sent.
+
+    Raises
+    ------
+    PacsError
+        As `read_settings`, or where there is no such peer.
+    """
+    known = _section(path, site).get("send", {})
+    where = f"{site}.send.{name}"
+    if name not in known:
+        raise PacsError(
+            f"pacs.toml has no section [{where}]; its peers to send to are "
+            f"{', '.join(sorted(known)) or 'none'} (docs/pacs.md has an example). "
+            f"pacs.toml 中没有 [{where}]，示例见 docs/pacs.md"
+        )
+    made = Destination(**_known(Destination, known[name], where, path.parent))
+    if made.method not in SEND_METHODS:
+        raise PacsError(f"[{where}] method is one of {', '.join(SEND_METHODS)}")
+    needed = "ae_title" if made.method == "store" else "url"
+    if not getattr(made, needed):
+        raise PacsError(f"[{where}] {needed} is missing, which method {made.method} needs")
+    return made
+
+
+def _section(path: Path, site: str) -> Mapping[str, Any]:
     try:
         section = (
             tomllib.loads(path.read_text(encoding="utf-8")).get(site) if path.is_file() else None
@@ -90,10 +141,7 @@ def read_settings(path: Path, site: str) -> SitePacs:
         raise PacsError(
             f"pacs.toml has no section [{site}]; write one (docs/operations.md has an example)"
         )
-    at = path.parent
-    return SitePacs(
-        _listening(section.get("listen", {}), site, at), _peer(section.get("peer", {}), site, at)
-    )
+    return section
 
 
 def _listening(section: Mapping[str, Any], site: str, folder: Path) -> Listening:

@@ -26,7 +26,7 @@ from dagster_project.intake.pacs.pacs_faults import (
     tls_fault,
 )
 from dagster_project.intake.pacs.pacs_pull import LEVELS, MOST_ANSWERS, Answer, Found
-from dagster_project.intake.pacs.pacs_settings import MEBIBYTE, Listening, Peer
+from dagster_project.intake.pacs.pacs_settings import MEBIBYTE, Destination, Listening, Peer
 from dagster_project.intake.pacs.pacs_tls import check_ca, check_readable
 from dagster_project.intake.vault.vault import Reception
 
@@ -78,18 +78,9 @@ class WebArchive:
     unasked = 0
 
     def __init__(self, peer: Peer, ours: Listening, reception: Reception) -> None:
-        import requests
-
         self._peer, self._ours, self._reception = peer, ours, reception
         self._accept = self.cut_short = self.unlisted = 0
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = _trusted(peer)
-        if peer.tls:
-            peer.tls.context(server=False)
-            self._session.cert = (peer.tls.certificate, peer.tls.key)
-        if peer.user:
-            self._session.auth = (peer.user, _password(peer))
+        self._session = open_session(peer)
 
     def find(self, level: str, keys: Mapping[str, str]) -> list[Answer]:
         """QIDO-RS, page by page.
@@ -248,7 +239,28 @@ class WebArchive:
             ) from None
 
 
-def _trusted(peer: Peer) -> bool | str:
+def open_session(peer: Peer | Destination) -> requests.Session:
+    """Connections to a DICOMweb server with its certificates, user and password.
+
+    Raises
+    ------
+    PacsError
+        Where a file of the settings cannot be used.
+    """
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = _trusted(peer)
+    if peer.tls:
+        peer.tls.context(server=False)
+        session.cert = (peer.tls.certificate, peer.tls.key)
+    if peer.user:
+        session.auth = (peer.user, _password(peer))
+    return session
+
+
+def _trusted(peer: Peer | Destination) -> bool | str:
     """Whose certificates are taken."""
     if peer.tls:
         return peer.tls.ca
@@ -258,7 +270,7 @@ def _trusted(peer: Peer) -> bool | str:
     return True
 
 
-def _password(peer: Peer) -> str:
+def _password(peer: Peer | Destination) -> str:
     check_readable("password_file", peer.password_file)
     return Path(peer.password_file).read_text(encoding="utf-8").rstrip("\r\n")
 
