@@ -70,6 +70,10 @@ CHANGED = (
 )
 
 
+DECIMALS = 2
+"""Of the ends of a diameter in pixels: in the lake they are patient coordinates in 1/1000 mm."""
+
+
 @dataclass
 class Export:
     """What an export has written.
@@ -237,7 +241,7 @@ class OpenedScan:
         if header is None or row["diameter_ends_mm"] is None:
             return None
         ends = to_index(self.series.affine, _points(row["diameter_ends_mm"]))
-        return DrawnDiameter(header, ends[:, :2])
+        return DrawnDiameter(header, np.round(ends[:, :2], DECIMALS))
 
 
 def _points(text: str) -> np.ndarray:

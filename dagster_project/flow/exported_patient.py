@@ -110,8 +110,8 @@ def find_visits(
     )
     derived = _derived(lakehouse.study, own)
     return [
-        _visit(lakehouse, own, row, (order, releases[row["visit"]]), derived)
-        for order, row in enumerate(times, 1)
+        _visit(lakehouse, own, row, releases[row["visit"]], derived)
+        for row in times
         if not wanted or row["visit"] in wanted
     ]
 
@@ -168,10 +168,9 @@ def _visit(
     lakehouse: Lakehouse,
     own: Mapping[str, pl.DataFrame],
     row: Row,
-    place: tuple[int, Release],
+    release: Release,
     derived: _AsOf,
 ) -> ExportedVisit:
-    order, release = place
     visit, results = row["visit"], release == "results"
     reads = drawn_reads(own["reads"], lakehouse.study).filter(visit=visit)
     reads = reads.sort("reader", "lesion") if release != "images" else reads.clear()
@@ -193,7 +192,6 @@ def _visit(
         accepted.to_dicts(),
         Visit(
             row["day"],
-            order,
             _first(derived.responses.filter(visit=visit)) if results else None,
             _block_at(derived.blocks.filter(as_of_visit=visit), visit) if results else None,
             simulated=row["simulated"],

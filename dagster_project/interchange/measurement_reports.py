@@ -67,8 +67,6 @@ class Visit:
     ----------
     day
         From the first cycle.
-    order
-        From 1, by date.
     response
         Row of `responses` by what was known at the visit; None at baseline.
     block
@@ -76,7 +74,6 @@ class Visit:
     """
 
     day: int | None
-    order: int
     response: Row | None = None
     block: Row | None = None
     simulated: bool = False
@@ -106,7 +103,7 @@ def build_report(
 
     sources = source_headers(_referenced(headers, lesions))
     parts = _parts(lesions, visit, subject)
-    groups = [*_groups(lesions, visit, subject)]
+    groups = [*_groups(lesions, subject)]
     report = hd.sr.MeasurementReport(
         observation_context=_observer(hd, subject),
         procedure_reported=codes.COMPUTED_TOMOGRAPHY,
@@ -172,7 +169,7 @@ def _parts(lesions: Sequence[ReportedLesion], visit: Visit, subject: Subject) ->
         [subject.patient, subject.visit, str(subject.date), subject.version],
         [str(one.SOPInstanceUID) for one in _segmentations(lesions)],
         drawn,
-        [visit.day, visit.order, visit.response, visit.block, visit.simulated],
+        [visit.day, visit.response, visit.block, visit.simulated],
     ]
 
 
@@ -204,19 +201,22 @@ def _observer(hd: Any, subject: Subject) -> Any:
 # -- measurement groups ----------------------------------------------------------------------------
 
 
-def _groups(lesions: Sequence[ReportedLesion], visit: Visit, subject: Subject) -> Iterator[Any]:
+def _groups(lesions: Sequence[ReportedLesion], subject: Subject) -> Iterator[Any]:
     import highdicom as hd
 
     for one in lesions:
-        context = _context(hd, one.row, visit, subject)
+        context = _context(hd, one.row, subject)
         if one.segmentation is not None:
             yield _volumetric(hd, one.segmentation, one, context)
         if one.diameter is not None:
             yield _planar(hd, one, one.diameter, context)
 
 
-def _context(hd: Any, row: Row, visit: Visit, subject: Subject) -> dict[str, Any]:
-    """What both groups of a lesion have alike."""
+def _context(hd: Any, row: Row, subject: Subject) -> dict[str, Any]:
+    """What both groups of a lesion have alike.
+
+    The order of the visits is no part of it: viewers list every number of a group as a measurement.
+    """
     organ = codes.ORGANS.get(row["organ"] or "")
     return {
         "tracking_identifier": hd.sr.TrackingIdentifier(
@@ -224,9 +224,7 @@ def _context(hd: Any, row: Row, visit: Visit, subject: Subject) -> dict[str, Any
             identifier=tracking_identifier(subject.patient, row["lesion"]),
         ),
         "time_point_context": hd.sr.TimePointContext(
-            time_point=subject.visit,
-            time_point_order=visit.order,
-            protocol_time_point_identifier=subject.visit,
+            time_point=subject.visit, protocol_time_point_identifier=subject.visit
         ),
         "finding_type": codes.NEOPLASM,
         "finding_category": codes.ABNORMAL,
