@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dagster_project.commands.leaving import pending
 from dagster_project.commands.terminal import CONSOLE, existing_home, refuse_other_schema
 
 
@@ -41,12 +42,14 @@ def export(pseudonym: str, folder: Path, visits: tuple[str, ...]) -> None:
     from importlib.metadata import version
 
     from dagster_project.flow.export import export_patient
-    from dagster_project.flow.exported_patient import ExportRefused
+    from dagster_project.flow.exported_patient import WITHDRAWN, ExportRefused
     from dagster_project.resources import Lakehouse
 
-    refuse_other_schema(existing_home())
+    leaving = pending(refuse_other_schema(existing_home()))
     program = version("dynamic-irecist-lakehouse")
     try:
+        if leaving and pseudonym in leaving.patients:
+            raise ExportRefused(WITHDRAWN)
         made = export_patient(Lakehouse(), pseudonym, folder, visits, version=program)
     except ExportRefused as error:
         raise click.ClickException(str(error)) from None

@@ -88,7 +88,7 @@ class Export:
     def write(self, name: str, content: bytes, **facts: str) -> None:
         """Write one file, closed to others."""
         file = self.folder / name
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_closed(file.parent)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(content)
         self.files[name] = {"sha256": hashlib.sha256(content).hexdigest(), **facts}
@@ -98,6 +98,13 @@ class Export:
         content = io.BytesIO()
         dataset.save_as(content, enforce_file_format=True)
         self.write(name, content.getvalue(), **_named(dataset))
+
+
+def _make_closed(folder: Path) -> None:
+    """Make a folder that is closed to others, and those above it that are not there."""
+    if not folder.is_dir():
+        _make_closed(folder.parent)
+        folder.mkdir(mode=0o700)
 
 
 def _named(dataset: Dataset) -> dict[str, str]:
@@ -131,7 +138,6 @@ def export_patient(
     """
     _refuse_folder(lakehouse, folder)
     found = find_visits(lakehouse, patient, visits)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = Export(folder)
     for visit in found:
         subject = Subject(patient, visit.visit, visit.date, version)
@@ -166,24 +172,36 @@ def _bundled(visit: ExportedVisit) -> BundledVisit:
 def _write_visit(made: Export, visit: ExportedVisit, subject: Subject) -> None:
     if visit.release != "results":
         made.notes.append((visit.visit, WITHHELD[visit.release]))
-    lesions: dict[str, ReportedLesion] = {}
-    headers: list[Dataset] = []
-    for number, folder in enumerate(visit.scans, 1):
+    scans = []
+    for number, (folder, digest) in enumerate(visit.scans, 1):
         suffix = f"_{number}" if number > 1 else ""
         _copy_images(made, folder, f"{visit.visit}/CT{suffix}")
-        if visit.release == "images":
-            continue
-        scan = OpenedScan(folder)
-        headers += scan.headers.values()
+        scans.append(OpenedScan(folder, digest, suffix))
+    if visit.release == "images":
+        return
+    if any(scan.has_changed for scan in scans):
+        made.notes.append((visit.visit, CHANGED))
+        return
+    lesions = _write_segmentations(made, visit, subject, scans)
+    if visit.release == "results" and visit.lesions:
+        headers = [header for scan in scans for header in scan.headers.values()]
+        report = build_report(headers, lesions, visit.facts, subject)
+        made.write_object(f"{visit.visit}/SR.dcm", report)
+
+
+def _write_segmentations(
+    made: Export, visit: ExportedVisit, subject: Subject, scans: Sequence[OpenedScan]
+) -> list[ReportedLesion]:
+    """Write the SEGs of all scans; the accepted lesions in the order of their rows."""
+    found: dict[str, ReportedLesion] = {}
+    for scan in scans:
         try:
-            lesions |= _write_outlines(made, visit, subject, scan, suffix)
+            segments = _write_outlines(made, visit, subject, scan)
         except NotExportable as error:
             made.notes.append((visit.visit, str(error)))
-            lesions |= _reported(visit, scan, {})
-    if visit.release == "results" and visit.lesions:
-        rows = [lesions.get(r["lesion"]) or ReportedLesion(r) for r in visit.lesions]
-        report = build_report(headers, rows, visit.facts, subject)
-        made.write_object(f"{visit.visit}/SR.dcm", report)
+            segments = {}
+        found |= {one.row["lesion"]: one for one in _reported(visit, scan, segments)}
+    return [found[row["lesion"]] for row in visit.lesions]
 
 
 def _copy_images(made: Export, folder: Path, name: str) -> None:
@@ -198,9 +216,14 @@ def _copy_images(made: Export, folder: Path, name: str) -> None:
 
 @dataclass(frozen=True)
 class OpenedScan:
-    """A scan of the vault as the lake measured on it, and the headers of its slices."""
+    """A scan of the vault as the lake measured on it, and the headers of its slices.
+
+    `digest` is that of the pixels when the outlines were measured.
+    """
 
     folder: Path
+    digest: str
+    suffix: str = ""
 
     @cached_property
     def series(self) -> Series:
@@ -208,6 +231,13 @@ class OpenedScan:
         from dagster_project.domain.imaging.series import read_series
 
         return read_series(self.folder)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether slices came, or went, since the outlines were measured."""
+        from dagster_project.domain.imaging.series import pixel_digest
+
+        return pixel_digest(self.series) != self.digest
 
     @cached_property
     def headers(self) -> dict[int, Dataset]:
@@ -224,16 +254,15 @@ class OpenedScan:
     def outlined(self, rows: Rows) -> list[OutlinedLesion]:
         """Outlines of this scan, in the order of their rows."""
         return [
-            OutlinedLesion(r["lesion"], r["organ"], self._mask(r["mask_digest"]), r["mask_digest"])
+            OutlinedLesion(
+                r["lesion"],
+                r["organ"],
+                load_mask(mask_file(self.folder, r["mask_digest"])),
+                r["mask_digest"],
+            )
             for r in rows
             if r["mask_digest"] is not None and r["scan"] == self.folder.name
         ]
-
-    def _mask(self, digest: str) -> np.ndarray:
-        mask = load_mask(mask_file(self.folder, digest))
-        if mask.shape != self.series.shape:
-            raise NotExportable(CHANGED)
-        return mask
 
     def diameter(self, row: Mapping[str, Any]) -> DrawnDiameter | None:
         """The line of a read's diameter on its slice; None where that slice is missing."""
@@ -248,32 +277,30 @@ def _points(text: str) -> np.ndarray:
     return np.array([[float(c) for c in point.split(",")] for point in text.split(";")])
 
 
+Segments = Mapping[str, tuple["Dataset", int]]
+"""Accepted SEG and number of the segment of each lesion."""
+
+
 def _write_outlines(
-    made: Export, visit: ExportedVisit, subject: Subject, scan: OpenedScan, suffix: str
-) -> dict[str, ReportedLesion]:
-    """Write the SEGs of a scan; the accepted lesions that lie on it."""
+    made: Export, visit: ExportedVisit, subject: Subject, scan: OpenedScan
+) -> Segments:
+    """Write the SEGs of a scan."""
     for letter, rows in visit.outlines.items():
         if outlined := scan.outlined(rows):
             one = build_segmentation(scan.headers, scan.series, outlined, subject, letter)
-            made.write_object(f"{visit.visit}/SEG_reader_{letter}{suffix}.dcm", one)
+            made.write_object(f"{visit.visit}/SEG_reader_{letter}{scan.suffix}.dcm", one)
     accepted = scan.outlined(visit.lesions)
     if not accepted:
         return {}
     one = build_segmentation(scan.headers, scan.series, accepted, subject, "accepted")
-    made.write_object(f"{visit.visit}/SEG_accepted{suffix}.dcm", one)
-    segments = {lesion.lesion: (one, number) for number, lesion in enumerate(accepted, 1)}
-    return _reported(visit, scan, segments)
+    made.write_object(f"{visit.visit}/SEG_accepted{scan.suffix}.dcm", one)
+    return {lesion.lesion: (one, number) for number, lesion in enumerate(accepted, 1)}
 
 
 def _reported(
-    visit: ExportedVisit, scan: OpenedScan, segments: Mapping[str, tuple[Dataset, int]]
-) -> dict[str, ReportedLesion]:
-    return {lesion.row["lesion"]: lesion for lesion in _lesions_of(visit, scan, segments)}
-
-
-def _lesions_of(
-    visit: ExportedVisit, scan: OpenedScan, segments: Mapping[str, tuple[Dataset, int]]
+    visit: ExportedVisit, scan: OpenedScan, segments: Segments
 ) -> Iterator[ReportedLesion]:
+    """The accepted lesions that lie on a scan."""
     drawn = {r["lesion"]: scan.diameter(r) for r in visit.reads if r["scan"] == scan.folder.name}
     for row in visit.lesions:
         if row["scan"] == scan.folder.name:

@@ -65,7 +65,8 @@ class ExportedVisit:
     Attributes
     ----------
     scans
-        Folders of the vault: the scan of the visit first, then others of it that were outlined.
+        Folders of the vault with the digest of the pixels that the lake measured on: the scan of
+        the visit first, then others of it that were outlined.
     outlines
         Rows of `reads` with an outline, by letter; none where no outline may leave.
     lesions, reads
@@ -77,7 +78,7 @@ class ExportedVisit:
     date: dt.date | None
     study_uid: str
     release: Release
-    scans: Sequence[Path]
+    scans: Sequence[tuple[Path, str]]
     outlines: Mapping[str, Rows]
     lesions: Rows
     reads: Rows
@@ -132,8 +133,14 @@ def _own_rows(lakehouse: Lakehouse, patient: str) -> dict[str, pl.DataFrame]:
 
 def _has_left(lakehouse: Lakehouse, patient: str) -> bool:
     """Whether this is the mark of a patient who has withdrawn."""
-    from dagster_project.intake.identity.pseudonyms import UnknownPseudonymError, mark_of
+    from dagster_project.intake.identity.pseudonyms import (
+        UnknownPseudonymError,
+        crosswalk_file,
+        mark_of,
+    )
 
+    if not crosswalk_file(lakehouse.home.crosswalk).is_file():
+        return False
     try:
         return mark_of(lakehouse.home.crosswalk, patient) == patient
     except UnknownPseudonymError:
@@ -177,16 +184,16 @@ def _visit(
     lesions = own["lesions"].filter(visit=visit).sort("lesion")
     lesions = lesions if results else lesions.clear()
     names = [row["scan"], *sorted({*reads["scan"], *lesions["scan"]} - {row["scan"]})]
-    study = own["scans"].filter(scan=row["scan"])["study_instance_uid"][0]
+    scans = {r["scan"]: r for r in own["scans"].to_dicts()}
     accepted = reads.join(
         lesions.select("lesion", "reader", "scan"), on=["lesion", "reader", "scan"]
     )
     return ExportedVisit(
         visit,
         row["scan_date"],
-        study,
+        scans[row["scan"]]["study_instance_uid"],
         release,
-        [scan_folder(lakehouse.home.vault, {**row, "scan": name}) for name in names],
+        [(scan_folder(lakehouse.home.vault, scans[n]), scans[n]["pixel_digest"]) for n in names],
         _by_letter(own, reads, lakehouse.study.section("reads")["site_reader"]),
         lesions.to_dicts(),
         accepted.to_dicts(),

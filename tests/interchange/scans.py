@@ -75,11 +75,14 @@ def stacked(folder: Path, slices: list[Dataset]) -> tuple[Series, dict[int, Data
     return series, {series.image_places[h.SOPInstanceUID]: h for h in read}
 
 
-def outlined(series: Series, name: str, low: int, high: int, seed: int = 0) -> OutlinedLesion:
+def outlined(
+    series: Series, name: str, low: int, high: int, seed: int = 0, columns: int = 11
+) -> OutlinedLesion:
     """A ragged outline, in two parts with an empty slice between them where it is long enough."""
     mask = np.zeros(series.shape, bool)
     drawn = np.random.default_rng(seed).random(series.shape) > 0.3
-    mask[low:high, 10:17, 20:31] = drawn[low:high, 10:17, 20:31]
+    box = (slice(low, high), slice(10, 17), slice(20, 20 + columns))
+    mask[box] = drawn[box]
     if high - low > 6:
         mask[low + 5] = False
     return OutlinedLesion(name, "lung", mask, mask_digest(mask))
