@@ -19,7 +19,7 @@ import pytest
 
 from dagster_project.cli import main
 from dagster_project.flow.alert_channels import Alerts, Mail, Webhook, read_alerts
-from dagster_project.intake.pacs.pacs_settings import read_settings
+from dagster_project.intake.pacs.pacs_settings import read_destination, read_settings
 from tests.conftest import REPOSITORY
 
 PAGES = [
@@ -177,6 +177,7 @@ def test_the_example_of_a_pacs_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "pacs.toml").write_text(block(OPERATED[2], "toml", "[BJCH.listen]"), "utf-8")
     settings = read_settings(tmp_path / "pacs.toml", "BJCH")
     assert settings.listen.callers == ("PACS1", "CT3")
+    assert read_destination(tmp_path / "pacs.toml", "BJCH", "REPORTS").ae_title == "REPORTS"
 
 
 def test_units_and_recipes_that_are_named_are_there() -> None:
