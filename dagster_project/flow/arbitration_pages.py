@@ -108,7 +108,7 @@ def _picture(folder: Path, of: Mapping[str, Row | None], place: int, caption: st
 
 
 def _draw(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) -> bytes:
-    from dagster_project.domain.imaging.grids import to_index
+    from dagster_project.domain.imaging.grids import points_of, to_index
     from dagster_project.domain.imaging.masks import load_mask
     from dagster_project.reports.figures.lesions import pair_figure
 
@@ -119,15 +119,11 @@ def _draw(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) 
         for letter, row in of.items()
     }
     ends = {
-        letter: to_index(series.affine, _points(row["diameter_ends_mm"]))
+        letter: to_index(series.affine, points_of(row["diameter_ends_mm"]))
         for letter, row in of.items()
         if row and row["diameter_ends_mm"]
     }
     return pair_figure(series.image, masks, place, ends=ends, caption=caption)
-
-
-def _points(text: str) -> np.ndarray:
-    return np.array([[float(c) for c in point.split(",")] for point in text.split(";")])
 
 
 def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dagster_project.domain.imaging.grids import to_index
+from dagster_project.domain.imaging.grids import points_of, to_index
 from dagster_project.domain.imaging.masks import load_mask
 from dagster_project.flow.exported_patient import ExportedVisit, ExportRefused, Rows, find_visits
 from dagster_project.flow.result_cache import mask_file
@@ -269,12 +269,8 @@ class OpenedScan:
         header = self.headers.get(row["diameter_slice"])
         if header is None or row["diameter_ends_mm"] is None:
             return None
-        ends = to_index(self.series.affine, _points(row["diameter_ends_mm"]))
+        ends = to_index(self.series.affine, points_of(row["diameter_ends_mm"]))
         return DrawnDiameter(header, np.round(ends[:, :2], DECIMALS))
-
-
-def _points(text: str) -> np.ndarray:
-    return np.array([[float(c) for c in point.split(",")] for point in text.split(";")])
 
 
 Segments = Mapping[str, tuple["Dataset", int]]

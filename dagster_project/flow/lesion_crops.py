@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from dagster_project.flow.reads import drawn_reads
@@ -50,11 +49,11 @@ class CropFile:
         return self.file.read_bytes()
 
     def _cut(self) -> bytes:
-        from dagster_project.domain.imaging.grids import to_index
+        from dagster_project.domain.imaging.grids import points_of, to_index
         from dagster_project.domain.imaging.masks import load_mask
 
         series = _series(self.folder)
-        ends = to_index(series.affine, _points(self.ends)) if self.ends else None
+        ends = to_index(series.affine, points_of(self.ends)) if self.ends else None
         masks = {
             letter: load_mask(mask_file(self.folder, digest))
             for letter, digest in self.masks.items()
@@ -68,10 +67,6 @@ def _series(folder: Path) -> Series:
     from dagster_project.domain.imaging.series import read_series
 
     return read_series(folder)
-
-
-def _points(text: str) -> np.ndarray:
-    return np.array([[float(c) for c in point.split(",")] for point in text.split(";")])
 
 
 def find_crops(lakehouse: Lakehouse, own: Mapping[str, pl.DataFrame]) -> dict[Key, CropFile]:

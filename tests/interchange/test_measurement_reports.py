@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from pydicom.sr.codedict import codes as standard
 
-from dagster_project.domain.imaging.grids import to_index
+from dagster_project.domain.imaging.grids import points_of, to_index
 from dagster_project.flow.export import DECIMALS
 from dagster_project.interchange import codes
 from dagster_project.interchange.identifiers import tracking_uid
@@ -66,8 +66,8 @@ def reported(folder: Path, slices, subject: Subject = SUBJECT):
     made = []
     for number, one in enumerate(lesions, 1):
         row = row_of(series, one)
-        points = [p.split(",") for p in row["diameter_ends_mm"].split(";")]
-        ends = np.round(to_index(series.affine, np.array(points, float))[:, :2], DECIMALS)
+        points = points_of(row["diameter_ends_mm"])
+        ends = np.round(to_index(series.affine, points)[:, :2], DECIMALS)
         drawn = headers.get(row["diameter_slice"])
         made.append(ReportedLesion(row, seg, number, DrawnDiameter(drawn, ends) if drawn else None))
     return headers, seg, made

@@ -25,6 +25,15 @@ def affine_of(image: sitk.Image) -> Floats:
     return affine
 
 
+def points_of(text: str) -> Floats:
+    """Points (n, 3) of a column such as `diameter_ends_mm`.
+
+    >>> points_of("1,2,3;4,5,6").tolist()
+    [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    """
+    return np.array([[float(c) for c in point.split(",")] for point in text.split(";")])
+
+
 def to_index(affine: Floats, points: Floats) -> Floats:
     """Patient coordinates (n, 3) in mm to continuous indices (x, y, z)."""
     return np.asarray(np.linalg.solve(affine[:3, :3], (points - affine[:3, 3]).T).T, np.float64)

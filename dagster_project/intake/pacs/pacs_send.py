@@ -58,7 +58,7 @@ NO_CONNECTION = (
 )
 NO_ASSOCIATION = (
     "{where} does not take our association as {ours}; register that AE title there, and check "
-    "ae_title. {where} 拒绝 {ours} 的关联，请在对方登记该AE标题并核对 ae_title"
+    "ae_title. {where} 不接受 {ours} 的关联，请在对方登记该AE标题并核对 ae_title"
 )
 
 STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007, 0x0111})
@@ -93,7 +93,7 @@ RANGES = ((0xA7FF, 0xA700), (0xA9FF, 0xA900), (0xCFFF, 0xC000))
 
 OTHER_FAILURE = (
     "it refused the object with status {code:04X}; ask its administrator. "
-    "对方以状态 {code:04X} 拒绝，请联系其管理员"
+    "对方未接收该对象（状态 {code:04X}），请联系其管理员"
 )
 
 
