@@ -223,9 +223,7 @@ def _context(hd: Any, row: Row, subject: Subject) -> dict[str, Any]:
             uid=tracking_uid(subject.patient, row["lesion"]),
             identifier=tracking_identifier(subject.patient, row["lesion"]),
         ),
-        "time_point_context": hd.sr.TimePointContext(
-            time_point=subject.visit, protocol_time_point_identifier=subject.visit
-        ),
+        "time_point_context": hd.sr.TimePointContext(time_point=subject.visit),
         "finding_type": codes.NEOPLASM,
         "finding_category": codes.ABNORMAL,
         "finding_sites": [hd.sr.FindingSite(organ)] if organ else None,

@@ -40,6 +40,11 @@ SERIES_NUMBERS = {"accepted": 9001, "A": 9002, "B": 9003}
 
 OTHER_SERIES_NUMBER = 9009
 
+COLOURS = {"accepted": (230, 159, 0), "A": (86, 180, 233), "B": (213, 94, 0)}
+"""RGB by whose outlines they are (Okabe and Ito 2008: told apart without red and green)."""
+
+OTHER_COLOUR = (204, 121, 167)
+
 
 @dataclass(frozen=True)
 class OutlinedLesion:
@@ -110,7 +115,8 @@ def build_segmentation(
             pixel_array=np.stack([one.mask[box] for one in lesions], axis=-1).astype(np.uint8),
             segmentation_type="BINARY",
             segment_descriptions=[
-                _description(number, one, subject.patient) for number, one in enumerate(lesions, 1)
+                _description(number, one, subject.patient, whose)
+                for number, one in enumerate(lesions, 1)
             ],
             series_instance_uid=derived_uid("seg series", series.uid, subject.patient, whose),
             series_number=SERIES_NUMBERS.get(whose, OTHER_SERIES_NUMBER),
@@ -173,7 +179,7 @@ def _position(header: Dataset | None, series: Series, index: int) -> npt.NDArray
     return to_patient(series.affine, np.array([[0.0, 0.0, index]]))[0]
 
 
-def _description(number: int, one: OutlinedLesion, patient: str) -> Any:
+def _description(number: int, one: OutlinedLesion, patient: str, whose: str) -> Any:
     import highdicom as hd
 
     organ = codes.ORGANS.get(one.organ or "")
@@ -186,4 +192,5 @@ def _description(number: int, one: OutlinedLesion, patient: str) -> Any:
         tracking_uid=tracking_uid(patient, one.lesion),
         tracking_id=tracking_identifier(patient, one.lesion),
         anatomic_regions=[organ] if organ else None,
+        display_color=hd.color.CIELabColor.from_rgb(*COLOURS.get(whose, OTHER_COLOUR)),
     )

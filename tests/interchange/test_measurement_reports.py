@@ -5,8 +5,10 @@ Several cases are reports of other people: OHIF 3390 and 1215, half a pixel in h
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import highdicom as hd
@@ -145,6 +147,21 @@ def dumped_by_dcmtk(file: Path) -> str:
     )
     assert "E:" not in done.stderr
     return done.stdout
+
+
+def test_dcmqi_reads_both_groups_as_3d_slicer_does(report, tmp_path: Path) -> None:
+    folder, lesions = report
+    program = str(files("dcmqi").joinpath("bin/tid1500reader"))
+    command = [program, "--inputDICOM", str(folder / "sr.dcm")]
+    subprocess.run(
+        [*command, "--outputMetadata", str(tmp_path / "sr.json")], check=True, capture_output=True
+    )
+    read = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
+    values = [float(item["value"]) for group in read for item in group["measurementItems"]]
+    columns = ("volume_mm3", "longest_diameter_mm", "short_axis_mm")
+    expected = [one.row[column] for one in lesions for column in columns]
+    assert values == pytest.approx(expected, rel=1e-12)
+    assert [group.get("ReferencedSegment") for group in read] == [1, None, 2, None]
 
 
 def test_responses_have_the_codes_of_dicom_where_it_has_any(report) -> None:

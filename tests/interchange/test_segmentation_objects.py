@@ -5,13 +5,17 @@ Several cases are reports of other people: highdicom issues 117, 180, 214 and 33
 
 from __future__ import annotations
 
+import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
+from dagster_project.domain.imaging.grids import to_index
 from dagster_project.domain.imaging.masks import read_outlines
 from dagster_project.interchange.composite import NotExportable
 from dagster_project.interchange.identifiers import tracking_uid
@@ -68,6 +72,22 @@ def test_each_frame_has_the_position_of_its_slice(folder: Path, grid: str) -> No
         for z in np.flatnonzero(one.mask.any((1, 2)))
     }
     assert places == expected
+
+
+@pytest.mark.parametrize("grid", ["axial", "from the head down", "pixels that are not square"])
+def test_dcmqi_reads_the_same_voxels_as_3d_slicer_does(
+    folder: Path, tmp_path: Path, grid: str
+) -> None:
+    series, _, lesions, file = written(folder, GRIDS[grid](), (3, 12), (6, 8))
+    program = str(files("dcmqi").joinpath("bin/segimage2itkimage"))
+    command = [program, "--inputDICOM", str(file), "--outputDirectory", str(tmp_path)]
+    subprocess.run([*command, "--outputType", "nifti"], check=True, capture_output=True)
+    for number, one in enumerate(lesions, 1):
+        image = sitk.ReadImage(str(tmp_path / f"{number}.nii.gz"))
+        places = np.argwhere(sitk.GetArrayFromImage(image))[:, ::-1]
+        points = np.array([image.TransformIndexToPhysicalPoint(p.tolist()) for p in places])
+        found = {tuple(p) for p in np.rint(to_index(series.affine, points)).astype(int).tolist()}
+        assert found == {tuple(p) for p in np.argwhere(one.mask)[:, ::-1].tolist()}
 
 
 def test_segments_are_numbered_from_one_and_an_empty_slice_has_no_frame(folder: Path) -> None:
