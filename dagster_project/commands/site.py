@@ -68,7 +68,7 @@ def remove(code: str, purpose: str, yes: bool) -> None:
         sys.exit(1)
     CONSOLE.print(
         f"Nothing of {code} is left in this home but the line of the audit. Still to do by hand: "
-        "backups, and copies that analysts have made."
+        "backups, what was exported or sent, and copies that analysts have made."
     )
 
 

@@ -60,7 +60,7 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
         sys.exit(1)
     CONSOLE.print(
         "Nothing of the patient is left in this home. Still to do by hand: the delivery folder, "
-        "backups, and copies that analysts have made."
+        "backups, what was exported or sent, and copies that analysts have made."
     )
 
 

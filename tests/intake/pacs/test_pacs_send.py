@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import threading
@@ -27,11 +26,16 @@ from dagster_project.intake.pacs.pacs_send import (
     reason_of_status,
     send,
 )
-from dagster_project.intake.pacs.pacs_settings import Destination, read_destination
+from dagster_project.intake.pacs.pacs_settings import Destination, Tls, read_destination
 from dagster_project.interchange.segmentation_objects import build_segmentation
 from tests.intake import peers
-from tests.intake.pacs_site import Relay
+from tests.intake.pacs_site import Relay, certificate
 from tests.interchange.scans import SUBJECT, ct, outlined, stacked
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <(ssl|socket):pytest.PytestUnraisableExceptionWarning"
+)
+"""pynetdicom leaves a socket that could not connect to the garbage collector."""
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -92,18 +96,35 @@ def test_every_object_arrives_at_orthanc_by_both_ways(exported: Path, tmp_path: 
 
 
 @contextmanager
-def peer_of(classes: list[str], answer) -> Iterator[int]:
+def peer_of(classes: list[str], answer, tls: Tls | None = None) -> Iterator[int]:
     """A PACS of our own that takes these classes and answers as it is told to."""
     entity = AE(ae_title="PEER")
     for sop_class in classes:
         entity.add_supported_context(sop_class)
     server = entity.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)]
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_C_STORE, answer)],
+        ssl_context=tls.context(server=True) if tls else None,
     )
     try:
         yield server.socket.getsockname()[1]
     finally:
         server.shutdown()
+
+
+def test_objects_go_over_tls_to_whom_the_settings_trust_and_to_nobody_else(
+    exported: Path, tmp_path: Path
+) -> None:
+    ours, theirs, others = (certificate(tmp_path / name) for name in ("ours", "theirs", "others"))
+    peer = Tls(theirs[1], theirs[0], ours[1])
+    with peer_of([CT], lambda _: 0x0000, peer) as port:
+        files = read_export(exported)[:2]
+        trusted = Destination(ae_title="PEER", port=port, tls=Tls(ours[1], ours[0], theirs[1]))
+        assert send(trusted, files).stored == 2
+        stranger = Destination(ae_title="PEER", port=port, tls=Tls(ours[1], ours[0], others[1]))
+        with pytest.raises(PacsError, match=r"cannot be reached.*is not in our ca file"):
+            send(stranger, files)
 
 
 def test_a_class_that_the_peer_does_not_take_is_named_and_the_rest_is_sent(exported: Path) -> None:
@@ -154,15 +175,10 @@ def test_a_connection_that_is_lost_ends_the_sending_with_what_to_do(exported: Pa
         line.end()
 
 
-# pynetdicom leaves the socket of a connection that failed to the garbage collector
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
 def test_nobody_listens(exported: Path) -> None:
     port = peers.free_port()
     with pytest.raises(PacsError, match="nothing listens on that port"):
         send(Destination(ae_title="PEER", port=port), read_export(exported))
-    gc.collect()
     with pytest.raises(PacsError, match="cannot be reached"):
         send(Destination(method="stow", url=f"http://127.0.0.1:{port}"), read_export(exported))
 
