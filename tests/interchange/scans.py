@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -98,3 +99,9 @@ def row_of(series: Series, one: OutlinedLesion, **facts) -> dict:
         "too_small_to_measure": False,
     }
     return {**usual, **measure_mask(one.mask, series.image, series.affine), **facts}
+
+
+def found_by_dciodvfy(file: Path) -> list[str]:
+    """What dicom3tools has against a file."""
+    done = subprocess.run(["dciodvfy", str(file)], check=False, capture_output=True, text=True)
+    return [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))]

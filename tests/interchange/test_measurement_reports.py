@@ -29,7 +29,7 @@ from dagster_project.interchange.measurement_reports import (
 )
 from dagster_project.interchange.segmentation_objects import Subject, build_segmentation
 from tests.intake.peers import of_dcmtk
-from tests.interchange.scans import GRIDS, SUBJECT, ct, outlined, row_of, stacked
+from tests.interchange.scans import GRIDS, SUBJECT, ct, found_by_dciodvfy, outlined, row_of, stacked
 
 RESPONSE = {
     "target_response": "PD",
@@ -307,11 +307,6 @@ def test_the_same_rows_give_the_same_bytes(report, tmp_path: Path) -> None:
     assert (tmp_path / "sr.dcm").read_bytes() == (folder / "sr.dcm").read_bytes()
     other = build_report([*headers.values()], lesions, VISIT, SUBJECT)
     assert other.SOPInstanceUID != made.SOPInstanceUID
-
-
-def found_by_dciodvfy(file: Path) -> list[str]:
-    done = subprocess.run(["dciodvfy", str(file)], check=False, capture_output=True, text=True)
-    return [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))]
 
 
 def errors(file: Path) -> list[str]:

@@ -16,11 +16,12 @@ import pytest
 import SimpleITK as sitk
 
 from dagster_project.domain.imaging.grids import to_index
-from dagster_project.domain.imaging.masks import read_outlines
+from dagster_project.domain.imaging.masks import mask_digest, read_outlines
+from dagster_project.domain.imaging.series import read_series
 from dagster_project.interchange.composite import NotExportable
 from dagster_project.interchange.identifiers import tracking_uid
-from dagster_project.interchange.segmentation_objects import build_segmentation
-from tests.interchange.scans import GRIDS, SUBJECT, ct, outlined, stacked
+from dagster_project.interchange.segmentation_objects import OutlinedLesion, build_segmentation
+from tests.interchange.scans import GRIDS, SUBJECT, ct, found_by_dciodvfy, outlined, stacked
 
 
 @pytest.fixture
@@ -139,3 +140,36 @@ def test_dates_are_the_shifted_ones_and_said_to_be_shifted(folder: Path) -> None
     assert seg.LongitudinalTemporalInformationModified == "MODIFIED"
     dates = {e.value for e in seg.iterall() if e.VR in {"DA", "DT"} and e.value}
     assert dates == {"20240501", "20240102"}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("ct_folder", "contours"),
+    [
+        ("two_readers/ct", "two_readers/reader_1.rtstruct.dcm"),
+        ("two_readers/ct", "two_readers/reader_2.seg.dcm"),
+        ("lung_ct/case_1/ct", "lung_ct/case_1/rtstruct.dcm"),
+    ],
+)
+def test_real_outlines_keep_their_voxels_and_dciodvfy_finds_nothing_new(
+    shared_data: Path, tmp_path: Path, ct_folder: str, contours: str
+) -> None:
+    source = shared_data / ct_folder
+    series = read_series(source)
+    headers = {
+        series.image_places[h.SOPInstanceUID]: h
+        for h in (pydicom.dcmread(f, stop_before_pixels=True) for f in source.glob("*.dcm"))
+        if h.SOPInstanceUID in series.image_places
+    }
+    drawn = [one for one in read_outlines(shared_data / contours, series) if one.mask.any()]
+    lesions = [
+        OutlinedLesion(f"L{n}", None, one.mask, mask_digest(one.mask))
+        for n, one in enumerate(drawn, 1)
+    ]
+    file = tmp_path / "seg.dcm"
+    made = build_segmentation(headers, series, lesions, SUBJECT, "A")
+    made.save_as(file, enforce_file_format=True)
+    read = {one.label: one.mask for one in read_outlines(file, series)}
+    assert [np.array_equal(read[one.lesion], one.mask) for one in lesions] == [True] * len(lesions)
+    before = found_by_dciodvfy(next(source.glob("*.dcm")))
+    assert [line for line in found_by_dciodvfy(file) if line not in before] == []
