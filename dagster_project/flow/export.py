@@ -19,7 +19,7 @@ from dagster_project.domain.imaging.masks import load_mask
 from dagster_project.flow.exported_patient import ExportedVisit, ExportRefused, Rows, find_visits
 from dagster_project.flow.result_cache import mask_file
 from dagster_project.intake.identity.pseudonyms import write_audit
-from dagster_project.interchange.composite import NotExportable
+from dagster_project.interchange.composite import NotExportable, headers_of
 from dagster_project.interchange.fhir_bundles import BundledVisit, build_bundle
 from dagster_project.interchange.identifiers import DATES_SHIFTED, NOT_SIGNED
 from dagster_project.interchange.measurement_reports import (
@@ -244,12 +244,9 @@ class OpenedScan:
         """Header of the slice at each index of the stack; a slice that is missing has none."""
         import pydicom
 
-        places = self.series.image_places
-        read = (
-            pydicom.dcmread(file, stop_before_pixels=True) for file in self.folder.glob("*.dcm")
-        )
-        found = {places[h.SOPInstanceUID]: h for h in read if h.SOPInstanceUID in places}
-        return dict(sorted(found.items()))
+        files = self.folder.glob("*.dcm")
+        read = (pydicom.dcmread(file, stop_before_pixels=True) for file in files)
+        return headers_of(self.series, read)
 
     def outlined(self, rows: Rows) -> list[OutlinedLesion]:
         """Outlines of this scan, in the order of their rows."""

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
 
+from dagster_project.domain.imaging.series import Series
 from dagster_project.interchange.identifiers import derived_uid
 
 TYPE_2 = (
@@ -31,6 +33,21 @@ MIDNIGHT = "000000"
 
 class NotExportable(ValueError):
     """A visit of which an object cannot be made; the message says why and what to do."""
+
+
+def headers_of(series: Series, datasets: Iterable[Dataset]) -> dict[int, Dataset]:
+    """Header of the slice at each index of a series' stack; a slice that is missing has none.
+
+    Where a slice states no SliceThickness, it is the distance of the slices: that of the voxels
+    that the lake measures on.
+    """
+    found = {}
+    for header in datasets:
+        if header.SOPInstanceUID in series.image_places:
+            if header.get("SliceThickness") is None:
+                header.SliceThickness = format_number_as_ds(series.image.GetSpacing()[2])
+            found[series.image_places[header.SOPInstanceUID]] = header
+    return dict(sorted(found.items()))
 
 
 def source_headers(datasets: Iterable[Dataset]) -> list[Dataset]:

@@ -90,7 +90,7 @@ def build_segmentation(
     Parameters
     ----------
     headers
-        Header of the slice at each index of the series' stack.
+        Header of the slice at each index of the series' stack (`headers_of`).
     whose
         Letter of the reader, or `accepted`.
 

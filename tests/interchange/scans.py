@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from dagster_project.domain.imaging.masks import mask_digest, measure_mask
 from dagster_project.domain.imaging.series import Series, read_series
+from dagster_project.interchange.composite import headers_of
 from dagster_project.interchange.segmentation_objects import OutlinedLesion, Subject
 from tests.domain.phantoms import body, series_datasets, write
 
@@ -51,6 +53,22 @@ def windows_of_several_values() -> list[Dataset]:
     return ct(WindowCenter=[40, -600], WindowWidth=[400, 1500])
 
 
+def compressed() -> list[Dataset]:
+    made = ct()
+    for one in made:
+        one.compress(RLELossless)
+    return made
+
+
+def without_thickness(value: str | None) -> list[Dataset]:
+    made = ct()
+    for one in made:
+        del one.SliceThickness
+        if value is not None:
+            one.SliceThickness = value
+    return made
+
+
 GRIDS: Mapping[str, Callable[[], list[Dataset]]] = {
     "axial": ct,
     "feet first": lambda: ct(cosines=(-1.0, 0.0, 0.0, 0.0, 1.0, 0.0)),
@@ -66,14 +84,17 @@ GRIDS: Mapping[str, Callable[[], list[Dataset]]] = {
     "cosines that differ in their last digits": last_digits_differ,
     "no element of type 2": without_type_2,
     "windows of several values": windows_of_several_values,
+    "compressed slices": compressed,
+    "no SliceThickness": lambda: without_thickness(None),
+    "empty SliceThickness": lambda: without_thickness(""),
 }
 
 
 def stacked(folder: Path, slices: list[Dataset]) -> tuple[Series, dict[int, Dataset]]:
     """The series as the lake reads it, and the headers of its slices by their place."""
     series = read_series(write(folder, slices, shuffled=True))
-    read = [pydicom.dcmread(f, stop_before_pixels=True) for f in folder.glob("*.dcm")]
-    return series, {series.image_places[h.SOPInstanceUID]: h for h in read}
+    read = (pydicom.dcmread(f, stop_before_pixels=True) for f in folder.glob("*.dcm"))
+    return series, headers_of(series, read)
 
 
 def outlined(

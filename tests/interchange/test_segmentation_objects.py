@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from dagster_project.domain.imaging.grids import to_index
 from dagster_project.domain.imaging.masks import mask_digest, read_outlines
 from dagster_project.domain.imaging.series import read_series
-from dagster_project.interchange.composite import NotExportable
+from dagster_project.interchange.composite import NotExportable, headers_of
 from dagster_project.interchange.identifiers import tracking_uid
 from dagster_project.interchange.segmentation_objects import OutlinedLesion, build_segmentation
 from tests.interchange.scans import GRIDS, SUBJECT, ct, found_by_dciodvfy, outlined, stacked
@@ -156,11 +156,8 @@ def test_real_outlines_keep_their_voxels_and_dciodvfy_finds_nothing_new(
 ) -> None:
     source = shared_data / ct_folder
     series = read_series(source)
-    headers = {
-        series.image_places[h.SOPInstanceUID]: h
-        for h in (pydicom.dcmread(f, stop_before_pixels=True) for f in source.glob("*.dcm"))
-        if h.SOPInstanceUID in series.image_places
-    }
+    read = (pydicom.dcmread(f, stop_before_pixels=True) for f in source.glob("*.dcm"))
+    headers = headers_of(series, read)
     drawn = [one for one in read_outlines(shared_data / contours, series) if one.mask.any()]
     lesions = [
         OutlinedLesion(f"L{n}", None, one.mask, mask_digest(one.mask))
@@ -169,7 +166,7 @@ def test_real_outlines_keep_their_voxels_and_dciodvfy_finds_nothing_new(
     file = tmp_path / "seg.dcm"
     made = build_segmentation(headers, series, lesions, SUBJECT, "A")
     made.save_as(file, enforce_file_format=True)
-    read = {one.label: one.mask for one in read_outlines(file, series)}
-    assert [np.array_equal(read[one.lesion], one.mask) for one in lesions] == [True] * len(lesions)
+    found = {one.label: one.mask for one in read_outlines(file, series)}
+    assert [np.array_equal(found[one.lesion], one.mask) for one in lesions] == [True] * len(lesions)
     before = found_by_dciodvfy(next(source.glob("*.dcm")))
     assert [line for line in found_by_dciodvfy(file) if line not in before] == []
