@@ -262,9 +262,13 @@ class OpenedScan:
         ]
 
     def diameter(self, row: Mapping[str, Any]) -> DrawnDiameter | None:
-        """The line of a read's diameter on its slice; None where that slice is missing."""
+        """The line of a read's diameter on its slice.
+
+        None where the outline's diameter is not the one that counts, or its slice is missing.
+        """
         header = self.headers.get(row["diameter_slice"])
-        if header is None or row["diameter_ends_mm"] is None:
+        counts = row["measurement_source"] == "mask" and row["longest_diameter_mm"] is not None
+        if header is None or row["diameter_ends_mm"] is None or not counts:
             return None
         ends = to_index(self.series.affine, points_of(row["diameter_ends_mm"]))
         return DrawnDiameter(header, np.round(ends[:, :2], DECIMALS))

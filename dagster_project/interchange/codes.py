@@ -86,7 +86,7 @@ def private(value: str, meaning: str) -> Code:
     return Code(value, SCHEME, meaning)
 
 
-LESION_STATE = private("lesion_state", "State of a lesion without outline")
+LESION_STATE = private("lesion_state", "State of a lesion without measurement")
 LESION_STATES: Mapping[str, Code] = {
     "absent": private("absent", "Not present any more"),
     "too_small": private("too_small", "Present, too small to measure"),

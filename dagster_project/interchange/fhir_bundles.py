@@ -16,7 +16,13 @@ from pydicom.sr.coding import Code
 
 from dagster_project.interchange import codes
 from dagster_project.interchange.identifiers import DATES_SHIFTED, NOT_SIGNED, tracking_uid
-from dagster_project.interchange.measurement_reports import AXES, SIMULATED, Visit, state_of
+from dagster_project.interchange.measurement_reports import (
+    AXES,
+    SIMULATED,
+    Visit,
+    is_measured,
+    state_of,
+)
 
 Row = Mapping[str, Any]
 Resource = dict[str, Any]
@@ -180,7 +186,7 @@ def _size(patient: str, visit: BundledVisit, row: Row) -> Resource:
         {"code": _concept(codes.LESION_ROLE), "valueCodeableConcept": _role(row)},
         *_measured(row),
     ]
-    if len(components) == 1:
+    if not is_measured(row):
         made["valueCodeableConcept"] = _concept(codes.LESION_STATES[state_of(row)])
     return {**made, "component": components}
 
@@ -190,7 +196,7 @@ def _role(row: Row) -> Resource:
 
 
 def _measured(row: Row) -> Iterator[Resource]:
-    if not row["is_present"]:
+    if not is_measured(row):
         return
     for column, name in AXES.items():
         if row[column] is not None:

@@ -250,13 +250,15 @@ def _volumetric(
             segment_number=one.segment,
             source_series=hd.sr.SourceSeriesForSegmentation(series),
         ),
-        measurements=[
-            hd.sr.Measurement(
-                codes.VOLUME, one.row["volume_mm3"], codes.MM3, method=codes.SEGMENTED_VOXELS
-            )
-        ],
+        measurements=_volume(hd, one.row["volume_mm3"]),
         **context,
     )
+
+
+def _volume(hd: Any, volume: float | None) -> list[Any]:
+    if volume is None:
+        return []
+    return [hd.sr.Measurement(codes.VOLUME, volume, codes.MM3, method=codes.SEGMENTED_VOXELS)]
 
 
 def _planar(hd: Any, one: ReportedLesion, drawn: DrawnDiameter, context: Mapping[str, Any]) -> Any:
@@ -327,7 +329,7 @@ def _evaluations(lesions: Sequence[ReportedLesion], visit: Visit, patient: str) 
     texts = [DATES_SHIFTED, NOT_SIGNED, *([SIMULATED] if visit.simulated else [])]
     items = [
         *(_text(codes.COMMENT, text) for text in texts),
-        *(_state(one.row, patient) for one in lesions if one.row["mask_digest"] is None),
+        *(_state(one.row, patient) for one in lesions if not is_measured(one.row)),
         *(_code(name, value) for name, value in evaluations_of(visit)),
     ]
     yield _container(codes.QUALITATIVE_EVALUATIONS, items)
@@ -346,8 +348,16 @@ def evaluations_of(visit: Visit) -> Iterator[tuple[Code, Code]]:
         yield codes.BLOCK_STATUS, codes.BLOCK_STATES[visit.block["status"]]
 
 
+def is_measured(row: Row) -> bool:
+    """Whether a lesion is there and has a volume or a diameter.
+
+    An outline that the images cut may have neither.
+    """
+    return bool(row["is_present"]) and any(row[c] is not None for c in ("volume_mm3", *AXES))
+
+
 def state_of(row: Row) -> str:
-    """Why a lesion has no outline, as a key of `LESION_STATES`."""
+    """Why a lesion has no measurement, as a key of `LESION_STATES`."""
     if not row["is_present"]:
         return "absent"
     return "too_small" if row["too_small_to_measure"] else "not_measured"

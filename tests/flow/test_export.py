@@ -63,7 +63,7 @@ class Home:
             lesion = outlined(series, "L1", ends[0], ends[1] + place, place, 4 + 4 * number)
             row = row_of(series, lesion, visit=visit, scan=f"SCAN{visit}", reader=reader)
             save_mask(mask_file(self.folder(visit), row["mask_digest"]), lesion.mask)
-            self.reads.append({**row, "patient": PATIENT})
+            self.reads.append({**row, "patient": PATIENT, "measurement_source": "mask"})
 
     def _write_rows(self) -> None:
         own = {"patient": PATIENT}

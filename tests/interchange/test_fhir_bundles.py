@@ -25,7 +25,9 @@ MEASURED = {
     "longest_diameter_mm": 35.56726866094724,
     "short_axis_mm": 34.14457791450939,
 }
-LESIONS = (MEASURED, BY_HAND, ABSENT, SMALL)
+CUT = {**MEASURED, "lesion": "L6", "volume_mm3": None}
+CUT |= {"longest_diameter_mm": None, "short_axis_mm": None}
+LESIONS = (MEASURED, BY_HAND, ABSENT, SMALL, CUT)
 VISITS = (
     BundledVisit("T0", dt.date(2024, 3, 1), "2.25.1", Visit(0), LESIONS[:2]),
     BundledVisit("T1", dt.date(2024, 5, 1), "2.25.2", Visit(58, RESPONSE, BLOCK), LESIONS),
@@ -123,7 +125,7 @@ def sizes(bundle) -> list[dict[str, Any]]:
 
 
 def test_a_tumour_has_its_size_to_the_digit_at_each_visit(bundle) -> None:
-    assert len(sizes(bundle)) == 2 + 4
+    assert len(sizes(bundle)) == 2 + 5
     first = sizes(bundle)[2]
     assert first["code"]["coding"][0] == {
         "system": "http://loinc.org",
@@ -141,12 +143,12 @@ def test_a_tumour_has_its_size_to_the_digit_at_each_visit(bundle) -> None:
         "118565006": (MEASURED["volume_mm3"], "mm3"),
     }
     states = [o["valueCodeableConcept"]["coding"][0]["code"] for o in sizes(bundle)[4:]]
-    assert states == ["absent", "too_small"]
+    assert states == ["absent", "too_small", "not_measured"]
 
 
 def test_a_lesion_is_one_body_structure_with_the_tracking_uid_of_its_segment(bundle) -> None:
     structures = resources(bundle, "BodyStructure")
-    assert [s["description"] for s in structures] == ["L1", "L3", "L4", "L5"]
+    assert [s["description"] for s in structures] == ["L1", "L3", "L4", "L5", "L6"]
     assert structures[0]["identifier"][0]["value"] == f"urn:oid:{tracking_uid('AA-P1', 'L1')}"
     of_l1 = [o["focus"][0]["reference"] for o in sizes(bundle)[::2][:2]]
     assert of_l1 == [f"urn:uuid:{structures[0]['id']}"] * 2

@@ -201,8 +201,9 @@ def test_codes_are_those_of_the_context_groups(cid: str, ours) -> None:
 
 def test_lesions_without_outline_have_a_state_and_their_diameters(report) -> None:
     dumped = dumped_by_dcmtk(report[0] / "sr.dcm")
-    for state in ("Present, not measured", "Not present any more", "Present, too small to measure"):
+    for state in ("Not present any more", "Present, too small to measure"):
         assert f'"{state}")' in dumped
+    assert "Present, not measured" not in dumped
     assert '"Long axis")="17.25"' in dumped
     assert {f"AA-P1 L{n}" for n in range(1, 6)} <= set(re.findall(r"AA-P1 L\d", dumped))
 
@@ -254,6 +255,17 @@ def test_a_diameter_on_a_missing_slice_is_no_line_on_another(tmp_path: Path) -> 
     assert values(first) == {"Volume": one.row["volume_mm3"]}
     assert [g.tracking_uid for g in groups(tmp_path, "planar")] == [tracking_uid("AA-P1", "L2")]
     assert "Derived Imaging Measurements" in dumped_by_dcmtk(tmp_path / "sr.dcm")
+
+
+def test_an_outline_that_the_images_cut_has_its_segment_and_no_number(tmp_path: Path) -> None:
+    headers, seg, (one, other) = reported(tmp_path / "ct", ct())
+    none = {"volume_mm3": None, "longest_diameter_mm": None, "short_axis_mm": None}
+    cut = ReportedLesion({**one.row, **none}, seg, one.segment)
+    made = build_report([*headers.values()], [cut, other], VISIT, SUBJECT)
+    made.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
+    assert values(groups(tmp_path, "volumetric")[0]) == {}
+    assert len(groups(tmp_path, "planar")) == 1
+    assert '"Present, not measured")' in dumped_by_dcmtk(tmp_path / "sr.dcm")
 
 
 def test_viewers_that_draw_every_group_find_a_place_in_each(report) -> None:
