@@ -19,6 +19,7 @@ from dagster_project.flow.irecist_blocks import BLOCK_TABLES
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.flow.responses import ACCEPTED, reads_by_reader
 from dagster_project.flow.result_cache import scan_folder
+from dagster_project.interchange.identifiers import lesion_names
 from dagster_project.interchange.measurement_reports import Visit
 from dagster_project.reports.board import letters_of
 
@@ -102,6 +103,7 @@ def find_visits(
         if visit not in names:
             raise ExportRefused(NO_VISIT.format(visit=visit, known=", ".join(names)))
     rules = lakehouse.study.section("reads")
+    own |= _without_readers(patient, own)
     releases = release_of_visits(
         own["reads"],
         names,
@@ -129,6 +131,17 @@ def _own_rows(lakehouse: Lakehouse, patient: str) -> dict[str, pl.DataFrame]:
     if not found["timepoints"].height:
         raise ExportRefused(NO_SCAN)
     return found
+
+
+def _without_readers(patient: str, own: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Reads and lesions under names that hint at no reader."""
+    reads, lesions = own["reads"], own["lesions"]
+    known = [*reads["lesion"], *lesions["lesion"]]
+    names = lesion_names(patient, known, sorted({*reads["reader"], *lesions["reader"]}))
+    return {
+        name: own[name].with_columns(lesion=pl.col("lesion").replace(names))
+        for name in ("reads", "lesions")
+    }
 
 
 def _has_left(lakehouse: Lakehouse, patient: str) -> bool:

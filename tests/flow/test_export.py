@@ -20,7 +20,7 @@ from dagster_project.domain.imaging.masks import load_mask, save_mask
 from dagster_project.domain.imaging.series import pixel_digest
 from dagster_project.domain.reading.arbitration import mask_readers
 from dagster_project.flow.export import CONTENTS, Export, export_patient
-from dagster_project.flow.exported_patient import ExportRefused
+from dagster_project.flow.exported_patient import ExportRefused, reader_letters
 from dagster_project.flow.result_cache import mask_file
 from dagster_project.intake.identity.keys import create_throwaway_medium, unlock
 from dagster_project.intake.identity.pseudonyms import Crosswalk, withdraw_from_crosswalk
@@ -261,6 +261,35 @@ def test_the_letters_of_a_case_are_those_of_the_arbiters_page_and_stay(
     }
     assert voxels == expected
     assert len(set(voxels.values())) == 2
+
+
+def test_a_lesion_whose_name_holds_a_reader_leaves_under_a_name_that_hints_at_none(
+    home: Home,
+) -> None:
+    """As the matching of lesions calls what two readers number alike and outlined elsewhere."""
+    home.case("open")
+    rows = [
+        {**r, "lesion": f"L1 ({READERS[1]})"} if r["reader"] == READERS[1] else r
+        for r in home.reads
+    ]
+    home.lakehouse.lake.replace("reads", table("reads", *rows), site="AA")
+    folder = home.export("out").folder
+    labels = [
+        pydicom.dcmread(folder / f"T0/SEG_reader_{letter}.dcm").SegmentSequence[0].SegmentLabel
+        for letter in "AB"
+    ]
+    assert sorted(labels) == ["L1-1", "L1-2"]
+    assert [reader for reader in READERS if reader in texts(folder)] == []
+
+
+@pytest.mark.parametrize("patient", [f"AA-P{n}" for n in range(6)])
+def test_letters_of_a_case_hold_where_a_third_reader_has_read(patient: str) -> None:
+    usual = {"patient": patient, "visit": "T0", "scan": "S", "lesion": "L1"}
+    reads = table("reads", *({**usual, "reader": r} for r in ("R1", "R2", "R3", "SITE")))
+    case = table("arbitrations", {"patient": patient, "reader_a": "R1", "reader_b": "R3"})
+    letters = reader_letters({"reads": reads, "arbitrations": case}, "SITE")
+    masked = {reader: k for k, reader in mask_readers("AA", patient, ("R1", "R3")).items()}
+    assert letters == {**masked, "R2": "C", "SITE": "S"}
 
 
 def bundle_of(folder: Path) -> list[dict]:
