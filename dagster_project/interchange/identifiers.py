@@ -75,7 +75,7 @@ def lesion_names(
     for lesion in sorted(set(lesions)):
         suffix = next((f" ({r})" for r in readers if lesion.endswith(f" ({r})")), "")
         alike[lesion.removesuffix(suffix)].append(lesion)
-    found = {}
+    found: dict[str, str] = {}
     for name, group in alike.items():
         drawn = sorted(group, key=lambda lesion: digest_of_parts("name", patient, lesion))
         dash = _free_dash(name, len(drawn), {*alike, *found.values()})
