@@ -80,6 +80,8 @@ def show(case: str) -> None:
       lakehouse arbitration show P0123456789AB
     """
     from dagster_project.domain.reading.arbitration import mask_readers
+    from dagster_project.domain.reading.blinded_names import with_blinded_lesions
+    from dagster_project.flow.arbitration_pages import WITH_LESIONS
     from dagster_project.flow.arbitrations import find_case
 
     home, lakehouse = existing_home(), _lakehouse()
@@ -95,6 +97,7 @@ def show(case: str) -> None:
         name: frame.filter(patient=case)
         for name, frame in zip(names, lakehouse.read(*names), strict=True)
     }
+    own |= with_blinded_lesions({name: own[name] for name in WITH_LESIONS})
     days = dict(own["timepoints"].select("visit", "day").iter_rows())
     CONSOLE.print(
         f"{row['site']} {case}: {row['status']}; {'; '.join(row['triggers'])}", soft_wrap=True

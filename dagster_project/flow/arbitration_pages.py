@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from dagster_project.domain.reading.arbitration import mask_readers
+from dagster_project.domain.reading.blinded_names import with_blinded_lesions
 from dagster_project.flow.pages import moment_of, page_tables
 from dagster_project.flow.result_cache import (
     fingerprint,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+WITH_LESIONS = ("reads", "reader_agreement", "reader_figures")
+"""Tables of a case page that name lesions."""
+
 NO_LUNGS = "no_lungs"
 """Kept where the lungs of two scans could not be laid over each other."""
 
@@ -43,6 +47,7 @@ def write_pages(lakehouse: Lakehouse) -> list[Path]:
     from dagster_project.reports.writing import write_arbitration_pages
 
     tables = page_tables(lakehouse)
+    tables |= with_blinded_lesions({name: tables[name] for name in WITH_LESIONS})
     vault, reads, days = (
         lakehouse.home.vault,
         tables["reads"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.domain.reading.arbitration import mask_readers
+from dagster_project.domain.reading.blinded_names import lesion_names
 from dagster_project.domain.reading.release import Release, release_of_visits
 from dagster_project.domain.response.as_of_visits import derive_blocks_as_of, derive_responses_as_of
 from dagster_project.domain.response.comparison_classes import shipped_classes
@@ -19,7 +20,6 @@ from dagster_project.flow.irecist_blocks import BLOCK_TABLES
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.flow.responses import ACCEPTED, reads_by_reader
 from dagster_project.flow.result_cache import scan_folder
-from dagster_project.interchange.identifiers import lesion_names
 from dagster_project.interchange.measurement_reports import Visit
 from dagster_project.reports.board import letters_of
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Collection
 from typing import Any
 
 FORMAT = 1
@@ -51,42 +49,3 @@ def tracking_uid(patient: str, lesion: str) -> str:
 def tracking_identifier(patient: str, lesion: str) -> str:
     """Tracking Identifier (112039, DCM) of a lesion, the same at every visit."""
     return f"{patient} {lesion}"
-
-
-def lesion_names(
-    patient: str, lesions: Collection[str], readers: Collection[str]
-) -> dict[str, str]:
-    """Names of a patient's lesions as they are exported: without a reader, and without a hint.
-
-    A lesion that readers number alike and outlined elsewhere is called `L5` for the reader who is
-    first by name and `L5 (R2)` for the other. Both are renamed, in an order that follows from a
-    digest: that one of two names is odd would say whose it is.
-
-    Returns
-    -------
-    dict
-        By name in the lake.
-
-    >>> names = lesion_names("P1", ["L1", "L5", "L5 (R2)", "L7 (R2)"], ["R1", "R2"])
-    >>> names["L1"], sorted([names["L5"], names["L5 (R2)"]]), names["L7 (R2)"]
-    ('L1', ['L5-1', 'L5-2'], 'L7')
-    """
-    alike: dict[str, list[str]] = defaultdict(list)
-    for lesion in sorted(set(lesions)):
-        suffix = next((f" ({r})" for r in readers if lesion.endswith(f" ({r})")), "")
-        alike[lesion.removesuffix(suffix)].append(lesion)
-    found: dict[str, str] = {}
-    for name, group in alike.items():
-        drawn = sorted(group, key=lambda lesion: digest_of_parts("name", patient, lesion))
-        dash = _free_dash(name, len(drawn), {*alike, *found.values()})
-        for place, lesion in enumerate(drawn, 1):
-            found[lesion] = name if len(group) == 1 else f"{name}{dash}{place}"
-    return found
-
-
-def _free_dash(name: str, count: int, taken: Collection[str]) -> str:
-    """As many dashes as make names that no lesion has."""
-    dash = "-"
-    while any(f"{name}{dash}{place}" in taken for place in range(1, count + 1)):
-        dash += "-"
-    return dash
