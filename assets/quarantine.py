@@ -20,6 +20,7 @@ from dagster_project.resources import Lakehouse
         "arbitrations",
         "dhi",
         "habitats",
+        "lesion_locations",
     ],
 )
 def quarantine(lakehouse: Lakehouse) -> dg.MaterializeResult:

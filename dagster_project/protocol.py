@@ -308,6 +308,7 @@ class ReadsSection(Section):
     implausible_volume_mm3: AboveZero
     implausible_diameter_mm: Millimetres
     implausible_image_share: Annotated[float, Gt(0), Le(1)]
+    far_from_place_mm: Millimetres
     reopened: Texts
 
 

@@ -17,15 +17,9 @@ import polars as pl
 
 from dagster_project.domain.reading.arbitration import mask_readers
 from dagster_project.domain.reading.blinded_names import with_blinded_lesions
+from dagster_project.flow.lung_motions import next_scan
 from dagster_project.flow.pages import moment_of, page_tables
-from dagster_project.flow.result_cache import (
-    fingerprint,
-    mask_file,
-    read_cached,
-    scan_folder,
-    slices_of,
-    write_cached,
-)
+from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, slices_of
 from dagster_project.lake.files import write_whole
 from dagster_project.reports.arbitration import CasePicture
 
@@ -35,11 +29,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-WITH_LESIONS = ("reads", "reader_agreement", "reader_figures")
+WITH_LESIONS = ("reads", "reader_agreement", "reader_figures", "lesion_locations")
 """Tables of a case page that name lesions."""
-
-NO_LUNGS = "no_lungs"
-"""Kept where the lungs of two scans could not be laid over each other."""
 
 
 def write_pages(lakehouse: Lakehouse) -> list[Path]:
@@ -137,34 +128,18 @@ def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:
 
     visits = [rows for _, rows in reads.group_by(["visit"], maintain_order=True)]
     for before, after in pairwise(visits):
-        move = _lungs_move(
-            scan_folder(vault, before.row(0, named=True)),
-            scan_folder(vault, after.row(0, named=True)),
-        )
-        if move is None:
+        earlier, later = (rows.row(0, named=True) for rows in (before, after))
+        there = next_scan(scan_folder(vault, earlier), scan_folder(vault, later))
+        if isinstance(there, str):
             continue
         for reader in reads["reader"].unique().sort():
-            earlier, later = (
+            known, now = (
                 spots_of(rows.filter(reader=reader).to_dicts()) for rows in (before, after)
             )
-            for proposal in propose_identities(earlier, later, move):
+            for proposal in propose_identities(known, now, there.motion.matrix):
                 yield {
                     **asdict(proposal),
                     "reader": reader,
                     "from_visit": before["visit"][0],
                     "to_visit": after["visit"][0],
                 }
-
-
-def _lungs_move(earlier: Path, later: Path) -> np.ndarray | None:
-    from dagster_project.domain.imaging.identity import register_lungs
-
-    inputs = (earlier.name, slices_of(earlier), later.name, slices_of(later))
-    file = later / "pairs" / f"{fingerprint('lungs', *inputs)}.json"
-    if (known := read_cached(file)) is None:
-        try:
-            known = register_lungs(_series(earlier).image, _series(later).image).tolist()
-        except (ValueError, RuntimeError):
-            known = NO_LUNGS
-        write_cached(file, known)
-    return None if known == NO_LUNGS else np.array(known)

@@ -36,7 +36,7 @@ from dagster_project.flow.step_result import (
     report_progress,
 )
 from dagster_project.lake.files import read_parquet_of, write_parquet_whole
-from dagster_project.lake.schema import with_fingerprint
+from dagster_project.lake.schema import polars_schema, with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 LEDGER = "locked_reads.parquet"
 """In a patient's folder of the vault: every read as it was when it was first locked."""
+
+OPEN_READS = "open_reads.parquet"
+"""Beside it: reads as delivered that are not locked yet; their own reader's page shows them."""
 
 
 @dataclass(frozen=True)
@@ -231,21 +234,40 @@ def _close(
         for row in timepoints.iter_rows(named=True)
         for scan in (row["scan"], *row["alternative_scans"])
     }
-    held_out = lakehouse.held_out(site)
-    ledgers = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
-    files = [file for file in ledgers if file.parent.name not in held_out]
-    # A ledger outlives the schema it was written with: columns that it does not have yet are NULL.
-    noted = pl.concat(
-        [reads.clear(), *(read_parquet_of(READS, file) for file in files)], how="diagonal"
-    ).select(reads.columns)
-    shown, ledger, refused = close_reads(
+    noted = noted_reads(lakehouse, site, LEDGER).select(reads.columns)
+    closed = close_reads(
         reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC), unusable
-    ).frames()
-    before = noted.partition_by("patient", as_dict=True)
-    for patient, rows in ledger.partition_by("patient", as_dict=True).items():
-        if patient not in before or not rows.equals(before[patient]):
-            write_parquet_whole(lakehouse.home.vault / site / str(patient[0]) / LEDGER, rows)
+    )
+    shown, ledger, refused = closed.frames()
+    _note(lakehouse.home.vault / site, LEDGER, ledger, noted)
+    before = noted_reads(lakehouse, site, OPEN_READS).select(reads.columns)
+    _note(lakehouse.home.vault / site, OPEN_READS, closed.open_reads(), before)
     return shown, refused
+
+
+def noted_reads(lakehouse: Lakehouse, site: str, name: str) -> pl.DataFrame:
+    """Reads in files of that name in the patients' folders, without those who are held out.
+
+    A file outlives the schema it was written with: columns that it does not have yet are NULL.
+    """
+    held_out = lakehouse.held_out(site)
+    found = sorted((lakehouse.home.vault / site).glob(f"*/{name}"))
+    files = [file for file in found if file.parent.name not in held_out]
+    empty_reads = pl.DataFrame(schema=polars_schema(READS)).drop("input_fingerprint")
+    noted = [read_parquet_of(READS, file) for file in files]
+    return pl.concat([empty_reads, *noted], how="diagonal").select(empty_reads.columns)
+
+
+def _note(vault: Path, name: str, rows: pl.DataFrame, before: pl.DataFrame) -> None:
+    """Write each patient's rows where they changed; no file where there are none any more."""
+    known = before.partition_by("patient", as_dict=True)
+    now = rows.partition_by("patient", as_dict=True)
+    for patient, own in now.items():
+        if patient not in known or not own.equals(known[patient]):
+            write_parquet_whole(vault / str(patient[0]) / name, own)
+    for patient in known.keys() - now.keys():
+        if name == OPEN_READS:
+            (vault / str(patient[0]) / name).unlink()
 
 
 Scan = dict[str, Any]

@@ -42,7 +42,16 @@ OWN_COLUMNS = (
 )
 """Columns whose values are one patient's alone, where no other patient has them too."""
 
-OWN_FIGURES = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "noise_hu", "dhi")
+OWN_FIGURES = (
+    "centroid_x_mm",
+    "centroid_y_mm",
+    "centroid_z_mm",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "noise_hu",
+    "dhi",
+)
 """Columns whose figures are one patient's alone, to the last digit.
 
 Probabilities are left out: they are the thresholds of a marked model's curves, which stay on record

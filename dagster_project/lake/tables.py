@@ -733,6 +733,103 @@ READS = Table(
     ),
 )
 
+LESION_LOCATIONS = Table(
+    "lesion_locations",
+    "reading",
+    "Where each lesion that a reader knows is proposed to lie on a later scan, by the lungs of "
+    "both scans; nothing is measured by it",
+    "每位阅片者已知的病灶在后续扫描上的建议位置（依两次扫描的肺配准）；仅供提示，不用于测量",
+    key=("site", "patient", "visit", "reader", "lesion"),
+    by_site=True,
+    columns=(
+        SITE,
+        PATIENT,
+        VISIT,
+        string("scan", "CT series that the place lies on", "建议位置所在的CT序列"),
+        READER,
+        LESION,
+        string(
+            "from_visit",
+            "Last earlier visit at which the reader outlined the lesion",
+            "该阅片者此前最后一次勾画该病灶的访视",
+            nullable=True,
+            pattern=VISIT_PATTERN,
+        ),
+        string("from_scan", "CT series of that outline", "该轮廓所在的CT序列", nullable=True),
+        string(
+            "method",
+            "How the place was found: rigid registration of the lungs; NULL without a place",
+            "定位方法：肺刚性配准；无建议位置时为空",
+            nullable=True,
+            allowed=("rigid_lungs",),
+        ),
+        number(
+            "correlation",
+            "Correlation of the densities of both scans in and around the lungs after registration",
+            "配准后两次扫描肺及其周围密度的相关系数",
+            nullable=True,
+            minimum=-1,
+            maximum=1,
+        ),
+        number(
+            "shared_lungs",
+            "Share of the smaller lungs that both scans show",
+            "两次扫描共同显示的肺占较小一侧的比例",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+        ),
+        *(
+            number(
+                f"{axis}_mm",
+                f"Proposed place on the scan, patient coordinate {axis} (LPS)",
+                f"建议位置的患者坐标{axis}（LPS）",
+                unit="mm",
+                nullable=True,
+            )
+            for axis in ("x", "y", "z")
+        ),
+        integer(
+            "voxel_column",
+            "Nearest voxel: column of the slice, from 0",
+            "最近体素：层内列号（自0起）",
+            nullable=True,
+            minimum=0,
+        ),
+        integer(
+            "voxel_row",
+            "Nearest voxel: row of the slice, from 0",
+            "最近体素：层内行号（自0起）",
+            nullable=True,
+            minimum=0,
+        ),
+        integer(
+            "voxel_slice",
+            "Nearest voxel: slice, from 0 along the stacking direction",
+            "最近体素：层号（沿层叠方向自0起）",
+            nullable=True,
+            minimum=0,
+        ),
+        number(
+            "distance_mm",
+            "From the place to the centroid of the reader's own outline on that scan; "
+            "NULL where there is none",
+            "建议位置至该阅片者在该扫描上所勾画轮廓质心的距离；无轮廓时为空",
+            unit="mm",
+            nullable=True,
+            minimum=0,
+        ),
+        texts(
+            "flags",
+            "far_from_place: outlined so far from the place that it may be another lesion",
+            "far_from_place：所勾画处距建议位置过远，可能不是同一病灶",
+        ),
+        REASON,
+        SIMULATED,
+        FINGERPRINT,
+    ),
+)
+
 RADIOMIC_FEATURES = Table(
     "radiomic_features",
     "imaging",
@@ -2975,6 +3072,7 @@ TABLES: tuple[Table, ...] = (
     SCANS,
     TIMEPOINTS,
     READS,
+    LESION_LOCATIONS,
     RADIOMIC_FEATURES,
     CONTROL_FEATURES,
     READER_AGREEMENT,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dagster_project.flow import arbitration_pages, pages, result_cache, vault_audit
+from dagster_project.domain.imaging.lung_registration import NO_FIT, LungsError
+from dagster_project.flow import lung_motions, pages, result_cache, vault_audit
 from dagster_project.flow.result_cache import contents_of, outlines_file, slices_of
 
 SCAN = {
@@ -124,16 +125,16 @@ def test_lungs_are_registered_anew_on_another_scan(
 
     def fail(*_: object) -> None:
         found.append(1)
-        raise ValueError
+        raise LungsError(NO_FIT)
 
-    monkeypatch.setattr("dagster_project.domain.imaging.identity.register_lungs", fail)
-    monkeypatch.setattr(arbitration_pages, "_series", lambda _: type("Series", (), {"image": None}))
+    monkeypatch.setattr("dagster_project.domain.imaging.lung_registration.register_lungs", fail)
+    series = type("Series", (), {"image": None, "affine": None})
+    monkeypatch.setattr(lung_motions, "_series", lambda _: series)
     earlier, later = _scan(tmp_path / "S1", "0001.dcm"), _scan(tmp_path / "S2", "0001.dcm")
-    for _ in range(2):
-        arbitration_pages._lungs_move(earlier, later)
+    assert [lung_motions.next_scan(earlier, later) for _ in range(2)] == [NO_FIT, NO_FIT]
     assert len(found) == 1
     _scan(earlier, "0002.dcm")
-    arbitration_pages._lungs_move(earlier, later)
+    lung_motions.next_scan(earlier, later)
     assert len(found) == 2
 
 

@@ -34,6 +34,12 @@ def points_of(text: str) -> Floats:
     return np.array([[float(c) for c in point.split(",")] for point in text.split(";")])
 
 
+def in_the_image(image: sitk.Image, affine: Floats) -> sitk.AffineTransform:
+    """From patient coordinates by the affine to the image's own, which know no gantry tilt."""
+    matrix = affine_of(image) @ np.linalg.inv(affine)
+    return sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
+
+
 def to_index(affine: Floats, points: Floats) -> Floats:
     """Patient coordinates (n, 3) in mm to continuous indices (x, y, z)."""
     return np.asarray(np.linalg.solve(affine[:3, :3], (points - affine[:3, 3]).T).T, np.float64)

@@ -12,18 +12,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["label_swapped", "split", "merged", "new", "vanished"]
-
-LUNG_HU = (-950.0, -500.0)
-"""Aerated lung."""
-
-GRID_MM = 4.0
-"""Spacing at which lungs are laid over each other: a rigid motion needs no finer one."""
-
-ITERATIONS = 200
 
 
 @dataclass(frozen=True)
@@ -100,73 +91,6 @@ def propose_identities(
 def _distance(a: Spot, b: Spot, move: Floats) -> float:
     moved = (move @ np.array([*a.centroid, 1.0]))[:3]
     return float(np.linalg.norm(moved - np.array(b.centroid)))
-
-
-def register_lungs(earlier: sitk.Image, later: sitk.Image) -> Floats:
-    """Rigid motion that lays the lungs of the earlier scan over those of the later.
-
-    It is a 4 × 4 matrix in patient coordinates.
-
-    1. Lungs: voxels of `LUNG_HU`, smoothed, on a grid of `GRID_MM`.
-    2. Start: the two lungs' centres of mass lie on each other.
-    3. Regular-step gradient descent on the mean square of the difference of the two lungs.
-
-    It does not follow breathing: a lesion near the diaphragm may lie elsewhere by a centimetre.
-
-    Raises
-    ------
-    ValueError
-        Where a scan shows no lung.
-    """
-    fixed, moving = (_lungs(image) for image in (later, earlier))
-    start = sitk.CenteredTransformInitializer(
-        fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
-    )
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMeanSquares()
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0,
-        minStep=1e-4,
-        numberOfIterations=ITERATIONS,
-        relaxationFactor=0.7,
-        gradientMagnitudeTolerance=1e-8,
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(start, inPlace=False)
-    found = method.Execute(fixed, moving)
-    return np.asarray(np.linalg.inv(_matrix(found)), dtype=np.float64)
-
-
-def _lungs(image: sitk.Image) -> sitk.Image:
-    size = [
-        max(1, int(n * s / GRID_MM))
-        for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)
-    ]
-    lung = sitk.Cast(sitk.BinaryThreshold(image, *LUNG_HU), sitk.sitkFloat32)
-    coarse = sitk.Resample(
-        lung,
-        size,
-        sitk.Transform(),
-        sitk.sitkLinear,
-        image.GetOrigin(),
-        [GRID_MM] * 3,
-        image.GetDirection(),
-        0.0,
-    )
-    if float(sitk.GetArrayViewFromImage(coarse).sum()) < 1.0:
-        raise ValueError("register_lungs: a scan shows no lung")
-    return sitk.SmoothingRecursiveGaussian(coarse, GRID_MM)
-
-
-def _matrix(transform: sitk.Transform) -> Floats:
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    columns = [
-        np.array(transform.TransformPoint(tuple(map(float, unit)))) - origin for unit in np.eye(3)
-    ]
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = np.column_stack(columns), origin
-    return matrix
 
 
 def spots_of(reads: Sequence[Mapping[str, object]]) -> list[Spot]:

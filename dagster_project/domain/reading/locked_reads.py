@@ -59,9 +59,13 @@ IN_FUTURE = (
 
 @dataclass
 class ClosedReads:
-    """Reads that may be seen, every read that was ever locked, and what was withheld or refused."""
+    """Reads that may be seen, every read that was ever locked, and what was withheld or refused.
+
+    `waiting` are reads that are open: their own reader's alone.
+    """
 
     shown: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
 
@@ -82,20 +86,24 @@ class ClosedReads:
 
         The first two are without fingerprint.
         """
-        schema = {
-            name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"
-        }
-        order = [name for name in READS.key if name != "visit"]
-        shown, ledger = (
-            pl.DataFrame(rows, schema=schema).sort(order) for rows in (self.shown, self.ledger)
-        )
         return (
-            shown,
-            ledger,
+            _frame(self.shown),
+            _frame(self.ledger),
             pl.DataFrame(self.refused, schema=polars_schema(QUARANTINE)).unique(
                 maintain_order=True
             ),
         )
+
+    def open_reads(self) -> pl.DataFrame:
+        """Rows of READS that are open, without fingerprint."""
+        return _frame(self.waiting)
+
+
+def _frame(rows: Iterable[Row]) -> pl.DataFrame:
+    schema = {
+        name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"
+    }
+    return pl.DataFrame(list(rows), schema=schema).sort(READS.key)
 
 
 def close_reads(
@@ -150,12 +158,11 @@ def close_reads(
     blinded = {place: row for place, row in fresh.items() if row["reader"] != rules["site_reader"]}
     closed.shown = [dict(row) for place, row in fresh.items() if place not in blinded]
     reopened = frozenset(rules["reopened"])
-    waiting: list[dict[str, Any]] = []
     for place, row in blinded.items():
         held = _held(row, before.get(place), reopened, now, closed)
-        (closed.ledger if held is not None else waiting).append(held or dict(row))
+        (closed.ledger if held is not None else closed.waiting).append(held or dict(row))
     closed.ledger += _missing(before, blinded, labels, reopened, closed)
-    _show(closed, waiting, rules["blinded_readers"])
+    _show(closed, rules["blinded_readers"])
     return closed
 
 
@@ -241,7 +248,7 @@ def _missing(
     return kept
 
 
-def _show(closed: ClosedReads, waiting: Iterable[Row], needed: int) -> None:
+def _show(closed: ClosedReads, needed: int) -> None:
     readers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in closed.ledger:
         readers[row["site"], row["patient"]].add(row["reader"])
@@ -249,7 +256,7 @@ def _show(closed: ClosedReads, waiting: Iterable[Row], needed: int) -> None:
     closed.shown += [
         row for row in closed.ledger if len(readers[row["site"], row["patient"]]) >= needed
     ]
-    _withhold(closed, waiting, OPEN)
+    _withhold(closed, closed.waiting, OPEN)
     _withhold(closed, early, LOCKED_ALONE.format(needed=needed))
 
 

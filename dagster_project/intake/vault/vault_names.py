@@ -20,7 +20,7 @@ TAKEN_IN = re.compile(
 
 _DERIVED = re.compile(
     rf"{_PATIENT}/(?:(?:{_SCAN}/)?[a-z]+/{_DIGEST}\.(?:json|npz|png|crop)"
-    r"|decisions/\d{4}\.json|locked_reads\.parquet"
+    r"|decisions/\d{4}\.json|(?:locked|open)_reads\.parquet"
     rf"|boards/(?:T[012]|V\d{{1,4}})_\d{{4}}_{PAGE_CODE_PATTERN.strip('^$')}\.json)"
 )
 _OF_THE_SITE = re.compile(

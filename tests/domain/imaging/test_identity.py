@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
-from dagster_project.domain.imaging.identity import (
-    Proposal,
-    Spot,
-    propose_identities,
-    register_lungs,
-    spots_of,
-)
+from dagster_project.domain.imaging.identity import Proposal, Spot, propose_identities, spots_of
 
 STILL = np.eye(4)
 
@@ -73,43 +66,6 @@ def test_the_distance_is_between_centroids():
     assert propose_identities([spot("L1", 0)], [spot("L2", 3)], STILL) == [
         Proposal("label_swapped", ("L1",), ("L2",), 3.0)
     ]
-
-
-def lungs(shift=(0.0, 0.0, 0.0), angle_deg=0.0):
-    """Two ellipsoids of lung in soft tissue, moved about the origin.
-
-    The shift is (x, y, z) in mm, the grid is of 3 mm.
-    """
-    size, spacing = 80, 3.0
-    axis = (np.arange(size) - size / 2) * spacing
-    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
-    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
-    x, y, z = x - shift[0], y - shift[1], z - shift[2]
-    x, y = c * x + s * y, -s * x + c * y
-    lung = (((x - 45) / 32) ** 2 + (y / 50) ** 2 + (z / 80) ** 2 < 1) | (
-        ((x + 45) / 28) ** 2 + ((y - 8) / 45) ** 2 + (z / 70) ** 2 < 1
-    )
-    image = sitk.GetImageFromArray(np.where(lung, -800, 40).astype(np.int16))
-    image.SetSpacing([spacing] * 3)
-    image.SetOrigin([float(axis[0])] * 3)
-    return image
-
-
-@pytest.mark.parametrize(("shift", "angle"), [((0, 0, 0), 0), ((18, -9, 12), 0), ((6, 0, -9), 6)])
-def test_lungs_are_laid_over_each_other_within_two_millimetres(shift, angle):
-    move = register_lungs(lungs(), lungs(shift, angle))
-    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    for place in ((45.0, 0.0, 0.0), (-45.0, 20.0, 40.0)):
-        expected = (
-            np.array([c * place[0] - s * place[1], s * place[0] + c * place[1], place[2]]) + shift
-        )
-        assert np.linalg.norm((move @ [*place, 1.0])[:3] - expected) < 2.0
-
-
-def test_a_scan_without_lungs_is_told():
-    empty = sitk.Image([20, 20, 20], sitk.sitkInt16)
-    with pytest.raises(ValueError, match="shows no lung"):
-        register_lungs(empty, lungs())
 
 
 def test_lesions_without_an_outline_have_no_place():
