@@ -221,6 +221,7 @@ REPORT_DEPS = (
     "reader_agreement",
     "reader_figures",
     "radiomic_features",
+    "lesion_locations",
     "disclosure",
 )
 """Assets that pages and publication are made from."""

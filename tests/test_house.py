@@ -30,6 +30,7 @@ NO_TABLE = {
     "due_list",
     "evaluation_page",
     "intake",
+    "reader_pages",
     "study_report",
     "patient_reports",
     "published",

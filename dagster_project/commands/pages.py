@@ -52,6 +52,7 @@ def report() -> None:
         write_patient_pages,
         write_study_page,
     )
+    from dagster_project.flow.reader_pages import write_pages as write_reader_pages
     from dagster_project.resources import Lakehouse
 
     home = refuse_other_schema(existing_home())
@@ -61,4 +62,5 @@ def report() -> None:
         write_patient_pages(Lakehouse())
         write_pages(Lakehouse())
         write_due_list(Lakehouse())
+        write_reader_pages(Lakehouse())
     click.echo(f"{home.reports / 'index.html'}")

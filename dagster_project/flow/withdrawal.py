@@ -60,7 +60,7 @@ without a name.
 
 DIGITS_OF_A_FIGURE, LARGEST_DENOMINATOR = 12, 2000
 
-PAGES_OF_PATIENTS = ("patients", "board")
+PAGES_OF_PATIENTS = ("patients", "board", "readers")
 """Folders of the pages of patients and of their visits, below the reports."""
 
 SHORTEST_TRACE = 12
@@ -97,7 +97,7 @@ def _is_telling(figure: str) -> bool:
 def find_pictures(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
     """What pictures and CT on the patient's pages are known by, those on others' pages left out."""
     reports = lakehouse.home.reports
-    pages = sorted(p for folder in PAGES_OF_PATIENTS for p in (reports / folder).glob("*.html"))
+    pages = sorted(p for folder in PAGES_OF_PATIENTS for p in (reports / folder).rglob("*.html"))
     own = [page for page in pages if patient in {page.stem, page.stem.rpartition("_")[0]}]
     marks = picture_marks(page.read_bytes() for page in own)
     if not marks:

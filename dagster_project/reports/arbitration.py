@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.reading.arbitration import mask_readers
+from dagster_project.domain.reading.lesion_locations import FAR
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.summaries.reading import count_triggers, summarise_monitoring
 from dagster_project.reports.summaries.tables import (
@@ -79,7 +80,14 @@ def render_case(
     filled = completed(tables)
     own = {
         name: filled[name].filter(patient=case["patient"])
-        for name in ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")
+        for name in (
+            "reads",
+            "responses",
+            "timepoints",
+            "reader_agreement",
+            "reader_figures",
+            "lesion_locations",
+        )
     }
     letters = {
         reader: letter
@@ -102,6 +110,7 @@ def render_case(
         responses=list_responses(own["responses"], letters, days),
         measurements=list_measurements(own, letters, days),
         pictures=[(p.visit, p.lesion, p.slice, data_uri(p.png)) for p in pictures],
+        far=[r for r in far_from_place(own["lesion_locations"], letters) if r["reader"] in LETTERS],
         proposals=[{**p, "reader": letters.get(p["reader"], "–")} for p in proposals],
     )
 
@@ -121,6 +130,12 @@ def list_responses(
         for visit, of in found.items()
     ]
     return sorted(rows, key=lambda r: (r["day"] is None, r["day"] or 0, r["visit"]))
+
+
+def far_from_place(locations: pl.DataFrame, letters: Mapping[str, str]) -> list[Row]:
+    """Outlines far from where the lesion is expected from the scan before, by reader's letter."""
+    rows = locations.filter(pl.col("flags").list.contains(FAR)).sort("lesion", "visit", "reader")
+    return [{**row, "reader": letters.get(row["reader"], "–")} for row in rows.to_dicts()]
 
 
 def _differ(of: Mapping[str, Row]) -> bool:

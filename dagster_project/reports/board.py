@@ -21,9 +21,9 @@ from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.domain.response.sum_error import ReaderError
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.lake.reasons import chinese_reason
-from dagster_project.lake.tables import BOARD_DECISIONS
+from dagster_project.lake.tables import BOARD_DECISIONS, LESION_LOCATIONS
 from dagster_project.reports import board_words as w
-from dagster_project.reports.arbitration import LETTERS
+from dagster_project.reports.arbitration import LETTERS, far_from_place
 from dagster_project.reports.board_course import Drawing, Plan, draw_course
 from dagster_project.reports.board_sentences import sentences_of
 from dagster_project.reports.crops import decode_crop, draw_still, side_of
@@ -40,6 +40,7 @@ TABLES_READ = (
     "treatments",
     "timepoints",
     "reads",
+    "lesion_locations",
     "arbitrations",
     "lesions",
     "clinical_status",
@@ -49,7 +50,10 @@ TABLES_READ = (
 )
 """Tables that a board page reads; each has a row per patient or more."""
 
-DECIDED_BY = (*(name for name in TABLES_READ if name != BOARD_DECISIONS.name), "responses")
+NOT_DECIDED_BY = (BOARD_DECISIONS.name, LESION_LOCATIONS.name)
+"""Recorded decisions, and what was proposed to readers: the reads are what a board decides by."""
+
+DECIDED_BY = (*(name for name in TABLES_READ if name not in NOT_DECIDED_BY), "responses")
 """Tables that the code of a page is a digest of."""
 
 DERIVED, DERIVED_DIGITS = ("dynamic_irecist", "dynamic_evidence"), 2
@@ -318,6 +322,7 @@ def render_board(
         letters=sorted({letter for row in pictures for letter in row["letters"]}),
         tile_mm=_tile_mm(pictures),
         lesions=_sizes(sheet, visits),
+        far=far_from_place(own["lesion_locations"], letters) if shown else [],
         seen=[v["visit"] for v in visits],
         accepted=_accepted_letter(own, letters) if shown else None,
         reads_shown=shown,

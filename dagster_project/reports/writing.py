@@ -20,6 +20,7 @@ import polars as pl
 from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
 from dagster_project.reports.board import TABLES_READ as BOARD_TABLES
 from dagster_project.reports.board import AsOf, Sheet, cut_sheet, list_sheets, render_board
+from dagster_project.reports.board_waiting import list_waiting_sheets, render_waiting_board
 from dagster_project.reports.evaluation import render_evaluation
 from dagster_project.reports.pages import digest_on, program_digest, put
 from dagster_project.reports.patient_reports import (
@@ -30,6 +31,11 @@ from dagster_project.reports.patient_reports import (
     render_patient_index,
     render_patient_report,
 )
+from dagster_project.reports.reader_pages import (
+    ReaderWork,
+    render_reader_scan,
+    render_reader_worklist,
+)
 from dagster_project.reports.study_report import render_study_report
 from dagster_project.reports.summaries.tables import Tables, completed, list_patients
 from dagster_project.reports.viewer import ViewerCrop
@@ -38,6 +44,7 @@ from dagster_project.study import Study, digest_of
 STUDY_REPORT, INDEX, PATIENTS, BOARDS = "study_report.html", "index.html", "patients", "board"
 WORKLIST, CASES = "arbitration.html", "arbitration"
 EVALUATION = "evaluation.html"
+READERS, READER = "readers", "index.html"
 """Names below the folder of reports."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -197,12 +204,14 @@ def write_boards(
 ) -> tuple[list[Path], int]:
     """Write one board page per patient and visit, and remove those of others.
 
-    A page whose digest is that of the rows and pictures at hand stays as it is.
+    A page whose digest is that of the rows and pictures at hand stays as it is. That of a case
+    which awaits its arbiter says so and shows no read.
 
     Parameters
     ----------
     record
-        Takes each sheet with its page code before the page is written.
+        Takes each sheet with its page code before the page is written; a page without a code, of a
+        case that awaits its arbiter, is left out.
 
     Returns
     -------
@@ -212,9 +221,13 @@ def write_boards(
     filled = completed(tables)
     _page_names(filled)
     sheets = list_sheets(filled)
-    _take_away(folder / BOARDS, keep={f"{patient}_{visit}.html" for patient, visit in sheets})
+    waiting = list_waiting_sheets(filled)
+    listed = [*sheets, *waiting]
+    _take_away(folder / BOARDS, keep={f"{patient}_{visit}.html" for patient, visit in listed})
     parts, site_reader = _Parts(filled, BOARD_TABLES), study.section("reads")["site_reader"]
-    written, pages = 0, []
+    pages, written = _write_waiting(
+        folder / BOARDS, waiting, parts, found, study, snapshot, generated_at
+    )
     for patient, own_sheets in groupby(sheets, key=lambda sheet: sheet[0]):
         own = parts.of(patient)
         of_patient = crops(own) if crops and may_show_reads(own, site_reader) else {}
@@ -232,6 +245,36 @@ def write_boards(
                 page = _board(sheet, shown, digest, study, snapshot, generated_at)
                 put(path, page, closed=bool(shown))
                 written += 1
+    return pages, written
+
+
+def _write_waiting(
+    folder: Path,
+    sheets: Sequence[tuple[str, str]],
+    parts: _Parts,
+    found: AsOf,
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+) -> tuple[list[Path], int]:
+    pages, written = [], 0
+    for patient, visit in sheets:
+        own = parts.of(patient)
+        sheet = cut_sheet(patient, visit, own, found)
+        path, digest = folder / f"{patient}_{visit}.html", sheet.digest(study, program_digest())
+        pages.append(path)
+        if digest_on(path) == digest:
+            continue
+        page = render_waiting_board(
+            sheet,
+            study,
+            own["arbitrations"]["triggers"].explode().drop_nulls().to_list(),
+            digest=digest,
+            snapshot=snapshot,
+            generated_at=generated_at,
+        )
+        put(path, page)
+        written += 1
     return pages, written
 
 
@@ -299,6 +342,34 @@ def write_arbitration_pages(
             proposals=proposals,
         )
         written.append(put(folder / CASES / f"{case['patient']}.html", page))
+    return written
+
+
+def write_reader_pages(
+    folder: Path, works: Sequence[ReaderWork], study: Study, snapshot: int, generated_at: datetime
+) -> list[Path]:
+    """Write each reader's worklist and scans into a folder of their own, and remove other pages.
+
+    All are closed to other accounts: a reader must not see what another one knows.
+    """
+    written: list[Path] = []
+    for work in works:
+        place = folder / READERS / work.site / work.reader
+        worklist = render_reader_worklist(work, study, snapshot=snapshot, generated_at=generated_at)
+        written.append(put(place / READER, worklist, closed=True))
+        for scan in (one for one in work.scans if one.has_page):
+            if not _FILE_NAME.fullmatch(scan.patient):
+                raise UnusableName(work.site)
+            path = place / scan.file_name
+            digest = digest_of([repr(scan), work.simulated, study.digest, program_digest()])
+            written.append(path)
+            if digest_on(path) != digest:
+                page = render_reader_scan(
+                    work, scan, study, digest=digest, snapshot=snapshot, generated_at=generated_at
+                )
+                put(path, page, closed=True)
+    for former in set((folder / READERS).rglob("*.html")) - set(written):
+        former.unlink()
     return written
 
 

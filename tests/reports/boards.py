@@ -84,6 +84,7 @@ def case(
         "treatments": given,
         "timepoints": scans,
         "reads": _reads(by_reader, locked=locked),
+        "lesion_locations": table("lesion_locations"),
         "lesions": accepted,
         "responses": graded,
         "clinical_status": status,

@@ -30,7 +30,7 @@ FAR = "far_from_place"
 """Code of a measurement that lies far from the proposed place."""
 
 FAR_REASON = (
-    "outlined far from where the scan before lets the lesion be expected "
+    "outlined far from where the lesion is expected from the scan before "
     "([reads] far_from_place_mm of study.toml); check whether it is the same lesion"
 )
 NO_OUTLINE = "the lesion was outlined on no scan before"
