@@ -43,9 +43,14 @@ def next_scan(earlier: Path, later: Path) -> NextScan | str:
 
     Without a motion it is the reason why there is none.
     """
+    from dagster_project.domain.reading.lesion_locations import FAILED
+
     pair = ScanPair(earlier, later)
-    if read_cached(pair.file) is None:
-        find_motion(pair)
+    try:
+        if read_cached(pair.file) is None:
+            find_motion(pair)
+    except (ValueError, RuntimeError):
+        return FAILED
     return known_motion(pair)
 
 

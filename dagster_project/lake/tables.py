@@ -2819,6 +2819,7 @@ QUARANTINE = Table(
                 "timepoints",
                 "reads",
                 "radiomic_features",
+                "lesion_locations",
                 "control_features",
                 "arbitrations",
                 "dhi",

@@ -60,6 +60,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "timepoints": ("Visits", "访视"),
     "reads": ("Reads", "阅片"),
     "radiomic_features": ("Radiomic features", "影像组学特征"),
+    "lesion_locations": ("Places of lesions", "病灶建议位置"),
     "control_features": ("Repeats and negative controls", "重复测量与阴性对照"),
     "arbitrations": ("Arbitration", "仲裁"),
     "dhi": ("DHI", "动态异质性指数"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
@@ -14,6 +16,7 @@ from dagster_project.reports.arbitration import (
 from dagster_project.reports.figures.canvas import NothingToDraw
 from dagster_project.reports.figures.lesions import pair_figure
 from dagster_project.study import load_study
+from tests.domain.records import table
 from tests.reports.cohort import MOMENT, READERS, whole
 from tests.reports.pages import Page
 
@@ -37,6 +40,18 @@ def worklist(tables):
 
 def case_page(case, **more):
     return render_case(case, TABLES, STUDY, snapshot=41, generated_at=MOMENT, **more)
+
+
+def test_an_outline_far_from_its_place_is_shown_by_its_letter():
+    case = CASES.filter(status="open").row(0, named=True)
+    far = {"site": case["site"], "patient": case["patient"], "visit": "T1", "from_visit": "T0"}
+    far |= {"reader": case["reader_b"], "lesion": "L1", "distance_mm": 34.2}
+    rows = table("lesion_locations", {**far, "flags": ["far_from_place"]})
+    page = render_case(
+        case, {**TABLES, "lesion_locations": rows}, STUDY, snapshot=41, generated_at=MOMENT
+    )
+    assert re.search(r"\b[AB] L1 T0 T1 34\b", Page(page).text)
+    assert "Same lesion?" not in Page(case_page(case)).text
 
 
 def test_open_cases_stand_first_and_each_leads_to_its_page():

@@ -187,6 +187,73 @@ def test_while_a_case_waits_nothing_of_the_provisional_read_is_shown():
     assert list_sheets(shown) == []
 
 
+@pytest.fixture(scope="module")
+def waiting_pages(tmp_path_factory):
+    """The pages of a case that awaits its arbiter, by visit."""
+    tables, found = case(PSEUDO, DISAGREES, states=(STABLE_STATE,))
+    triggers = ["response T1", "target_sum T1 23.4 %"]
+    waits = {"status": "open", "reader_a": "R1", "reader_b": "R2", "triggers": triggers}
+    tables |= {"arbitrations": table("arbitrations", waits)}
+    recorded = []
+    files, written = writing.write_boards(
+        tmp_path_factory.mktemp("waiting"),
+        tables,
+        found,
+        STUDY,
+        7,
+        MOMENT,
+        crops=lambda _own: Crops(PSEUDO),
+        record=lambda sheet, code: recorded.append((sheet, code)),
+    )
+    assert (written, recorded) == (3, [])
+    return {file.stem.rpartition("_")[2]: file for file in files}
+
+
+def test_a_case_that_awaits_its_arbiter_has_a_page_that_says_what_is_awaited(waiting_pages):
+    assert sorted(waiting_pages) == ["T0", "T1", "T2"]
+    english, chinese = (words(waiting_pages["T1"], code) for code in ("en", "zh"))
+    assert "the decision of an arbiter is awaited" in english
+    assert "等待仲裁者裁决" in chinese
+    assert "Overall response differs" in english
+    assert "Sums of diameters differ" in english
+
+
+def test_no_number_of_either_read_is_on_the_page_of_a_case_that_waits(waiting_pages):
+    sizes = {f"{n:g}" for read in (PSEUDO, DISAGREES) for row in read.values() for n in row}
+    sums = {
+        f"{sum(row):.1f}"
+        for read in (PSEUDO, DISAGREES)
+        for row in zip(*read.values(), strict=True)
+    }
+    for file in waiting_pages.values():
+        text = file.read_text(encoding="utf-8").partition("<body>")[2]
+        assert not [n for n in sizes | sums | {"23.4"} if re.search(rf"(?<![\d.]){n}\b", text)]
+        assert not re.search(r"\bi?(?:PR|SD|PD(?!-L1)|CR|UPD|CPD)\b|data:image|\bBP-", text)
+
+
+def test_the_page_of_a_case_that_waits_is_whole_in_either_language(waiting_pages, browser):
+    opened = Opened(browser, waiting_pages["T1"])
+    for language in ("english", "chinese"):
+        opened.choose(language)
+        shown = opened.page.inner_text("main")
+        assert bool(CHINESE.search(shown)) == (language == "chinese")
+        assert opened.violations() == {}
+    assert opened.faults == []
+    opened.close()
+
+
+def test_an_outline_far_from_its_place_is_a_question_and_no_part_of_the_code():
+    tables, found = case(PSEUDO, DISAGREES)
+    plain = sheet_of(tables, found).page_code(STUDY)
+    far = {"visit": "T1", "from_visit": "T0", "reader": "R2", "lesion": "L1", "distance_mm": 34.2}
+    tables |= {"lesion_locations": table("lesion_locations", {**far, "flags": ["far_from_place"]})}
+    page = Page(board(tables, found, "T1"))
+    assert "same lesion? reader" in page.in_language("en")
+    assert "L1 T1: outlined 34 mm from where it is expected from T0" in page.in_language("en")
+    assert "same lesion?" not in Page(board(tables, found, "T0")).in_language("en")
+    assert sheet_of(tables, found).page_code(STUDY) == plain
+
+
 # -- the board's decision --------------------------------------------------------------------------
 
 
