@@ -33,7 +33,7 @@ WINDOW_HU = (-1000.0, 0.0)
 OUTSIDE_HU = 0.0
 """Of what lies outside the images: no air, which would look like that around the patient."""
 
-LUNG_ML = 100.0
+LUNG_ML = 50.0
 """A smaller piece of lung is left out."""
 
 AIR_BESIDE = 0.2
