@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -118,25 +119,24 @@ def list_works(lakehouse: Lakehouse, site: str) -> Iterator[ReaderWork]:
     visits = timepoints.drop_nulls("scan_date").sort("patient", "scan_date", "visit").to_dicts()
     rules = lakehouse.study.section("reads")
     reads, still_open = _blinded_reads(lakehouse, site)
-    readers_of: dict[str, set[str]] = {}
+    readers_of: dict[str, set[str]] = defaultdict(set)
     for patient, reader in reads.select("patient", "reader").unique().iter_rows():
-        readers_of.setdefault(patient, set()).add(reader)
+        readers_of[patient].add(reader)
     for reader in reads["reader"].unique().sort():
         one = _reader(lakehouse, reads.filter(reader=reader), still_open, timepoints)
-        theirs = [
-            visit
-            for visit in visits
-            if reader in (others := readers_of.get(visit["patient"], set()))
-            or len(others) < rules["blinded_readers"]
-        ]
         scans = [
             one.scan(visit)
-            for visit in theirs
+            for visit in visits
             if (visit["patient"], visit["visit"]) not in one.done
+            and _is_theirs(reader, readers_of[visit["patient"]], rules["blinded_readers"])
         ]
         simulated = is_simulated(lakehouse, site)
         yield ReaderWork(site, reader, scans, len(one.done), one.far(), simulated)
     _series.cache_clear()
+
+
+def _is_theirs(reader: str, readers: Collection[str], needed: int) -> bool:
+    return reader in readers or len(readers) < needed
 
 
 def _blinded_reads(lakehouse: Lakehouse, site: str) -> tuple[pl.DataFrame, pl.DataFrame]:
