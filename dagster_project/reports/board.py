@@ -15,6 +15,7 @@ import polars as pl
 
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.domain.reading.arbitration import mask_readers
+from dagster_project.domain.reading.blinded_names import lesion_names
 from dagster_project.domain.response.board_decisions import page_code
 from dagster_project.domain.response.recist import progression_threshold_mm
 from dagster_project.domain.response.responses import ACCEPTED
@@ -322,7 +323,7 @@ def render_board(
         letters=sorted({letter for row in pictures for letter in row["letters"]}),
         tile_mm=_tile_mm(pictures),
         lesions=_sizes(sheet, visits),
-        far=far_from_place(own["lesion_locations"], letters) if shown else [],
+        far=_far(own, letters) if shown else [],
         seen=[v["visit"] for v in visits],
         accepted=_accepted_letter(own, letters) if shown else None,
         reads_shown=shown,
@@ -535,6 +536,16 @@ def _risk(sheet: Sheet) -> dict[str, Any] | None:
             "reason": (row["reason"] or "", chinese_reason(row["reason"] or "")),
         }
     return {**row, "shown": True, "question_words": w.words(QUESTIONS, row["question"])}
+
+
+def _far(own: Tables, letters: Mapping[str, str]) -> list[Row]:
+    """Outlines far from their place; no lesion's name says which reader a letter is."""
+    rows = far_from_place(own["lesion_locations"], letters)
+    lesions = {*own["reads"]["lesion"], *own["lesion_locations"]["lesion"]}
+    return [
+        {**row, "lesion": lesion_names(row["patient"], lesions, sorted(letters))[row["lesion"]]}
+        for row in rows
+    ]
 
 
 def _accepted_letter(own: Tables, letters: Mapping[str, str]) -> str | None:

@@ -246,10 +246,14 @@ def test_an_outline_far_from_its_place_is_a_question_and_no_part_of_the_code():
     tables, found = case(PSEUDO, DISAGREES)
     plain = sheet_of(tables, found).page_code(STUDY)
     far = {"visit": "T1", "from_visit": "T0", "reader": "R2", "lesion": "L1", "distance_mm": 34.2}
-    tables |= {"lesion_locations": table("lesion_locations", {**far, "flags": ["far_from_place"]})}
+    flags = {"flags": ["far_from_place"]}
+    other = {**far, **flags, "lesion": "L5 (R2)"}
+    tables |= {"lesion_locations": table("lesion_locations", {**far, **flags}, other)}
     page = Page(board(tables, found, "T1"))
     assert "same lesion? reader" in page.in_language("en")
     assert "L1 T1: outlined 34 mm from where it is expected from T0" in page.in_language("en")
+    assert "L5 T1: outlined 34 mm" in page.in_language("en")
+    assert not re.search(r"\bR[12]\b", page.text)
     assert "same lesion?" not in Page(board(tables, found, "T0")).in_language("en")
     assert sheet_of(tables, found).page_code(STUDY) == plain
 
