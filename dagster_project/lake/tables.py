@@ -2702,6 +2702,7 @@ DYNAMIC_EVALUATION = Table(
                 "irecist",
                 "size",
                 "size_and_nadir",
+                "supermodel",
                 "margin",
                 "class",
                 "base_rate",

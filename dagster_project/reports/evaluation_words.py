@@ -16,9 +16,11 @@ QUESTIONS: Mapping[str, tuple[Pair, Pair]] = {
             "Of patients whose disease was controlled at the visit. Size is ln(S/S0); a category "
             "or a size that does no better than the base rate predicts nothing. A progression is "
             "dated by the CT that shows it, and once more by the day after the last CT without "
-            "it; the truth lies between.",
+            "it, or by the middle of the two; the truth lies between. One model of all visits "
+            "learns from the later ones as well.",
             "人群为该次随访时疾病受控者。大小指ln(S/S0)；疗效类别或大小若不优于基础率，则无预测价值。"
-            "进展日期分别取发现进展的CT之日，以及此前最后一次无进展CT的次日；真实日期在两者之间。",
+            "进展日期分别取发现进展的CT之日，以及此前最后一次无进展CT的次日或两者的中点；真实日期在两者之间。"
+            "各访视合一模型亦利用后续访视的数据。",
         ),
     ),
     "response_when_stable": (
@@ -112,6 +114,10 @@ COMPARATORS: Mapping[str, Pair] = {
     "irecist": ("iRECIST category", "iRECIST类别"),
     "size": ("size alone", "仅大小"),
     "size_and_nadir": ("size, nadir and days", "大小、最低点与天数"),
+    "supermodel": (
+        "size, nadir and days, one model of all visits",
+        "大小、最低点与天数（各访视合一模型）",
+    ),
     "margin": ("margin of progression", "进展余量"),
     "class": ("comparison class", "对照类别"),
     "base_rate": ("base rate", "基础率"),
@@ -136,8 +142,14 @@ STATISTICS: Mapping[str, Pair] = {
     "brier_gain": ("Brier score gained over the base rate", "较基础率的Brier评分改善"),
     "c_index": ("C-index", "C指数"),
     "c_index_earliest": ("C-index, earliest dating", "C指数（最早日期）"),
+    "c_index_midpoint": ("C-index, midpoint dating", "C指数（中点日期）"),
     "progressed_by_{n}": ("Progressed or died by day {n}", "第{n}天前进展或死亡"),
     "auc_{n}": ("AUC at day {n}", "第{n}天AUC"),
+    "auc_midpoint_{n}": ("AUC at day {n}, midpoint dating", "第{n}天AUC（中点日期）"),
+    "brier_gain_midpoint_{n}": (
+        "Brier score gained at day {n}, midpoint dating",
+        "第{n}天Brier评分改善（中点日期）",
+    ),
     "brier_{n}": ("Brier score at day {n}", "第{n}天Brier评分"),
     "brier_gain_{n}": ("Brier score gained at day {n}", "第{n}天Brier评分改善"),
     "events": ("Events", "事件数"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
 import numpy as np
 from scipy.stats import t
 
@@ -76,3 +79,59 @@ def jackknife_interval(
         )
     z, reach = logit(probabilities), jackknife_reach(logit(of_folds))
     return sigmoid(z - reach), sigmoid(z + reach)
+
+
+FEWEST_FOLDS = 3
+"""With fewer the model of a fold has one group of rows, and nothing to jackknife over."""
+
+
+def held_out_bounds(
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    folds: np.ndarray,
+    probabilities: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of cross-fitted probabilities by models that lack one fold more.
+
+    The model of fold k was fitted on the other folds; they are the groups of `jackknife_interval`.
+    No model behind a bound has seen the patient.
+
+    Parameters
+    ----------
+    predict
+        Of the rows to fit on and the rows to predict, two bool arrays (rows,): probabilities of
+        the latter.
+    folds : int array (rows,)
+    probabilities : float array (rows,)
+        Each by the model without its fold.
+
+    Returns
+    -------
+    tuple of float arrays (rows,)
+        Lower and upper bounds; NaN with fewer than three folds.
+    """
+    lower, upper = np.full(folds.size, np.nan), np.full(folds.size, np.nan)
+    names = sorted(set(folds.tolist()))
+    if len(names) < FEWEST_FOLDS:
+        return lower, upper
+    each = _without_pairs(predict, folds, names)
+    for place, fold in enumerate(names):
+        own = folds == fold
+        groups = np.delete(each[:, own], place, axis=0)
+        lower[own], upper[own] = jackknife_interval(probabilities[own], groups)
+    return lower, upper
+
+
+def _without_pairs(
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray], folds: np.ndarray, names: Sequence[int]
+) -> np.ndarray:
+    """Row j, column i: by the model without fold j and i's own; NaN where j is i's own."""
+    each = np.full((len(names), folds.size), np.nan)
+    for one, two in combinations(range(len(names)), 2):
+        pair = (names[one], names[two])
+        held = np.isin(folds, pair)
+        found = np.full(folds.size, np.nan)
+        found[held] = predict(~held, held)
+        for own, other in ((one, two), (two, one)):
+            mine = folds == names[own]
+            each[other, mine] = found[mine]
+    return each

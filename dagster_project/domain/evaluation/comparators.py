@@ -55,17 +55,34 @@ class Times(NamedTuple):
         return Times(self.days[mask], self.events[mask], self.folds[mask])
 
 
-def times_of(landmarks: Sequence[Landmark], folds: int, *, earliest: bool = False) -> Times:
-    """Times to progression or death; with `earliest` a progression began after the last CT before.
+VISIT, EARLIEST, MIDPOINT = "visit", "earliest", "midpoint"
+"""How a progression, which lies between two CTs, is dated."""
 
-    Of landmarks that have a time.
+
+def times_of(landmarks: Sequence[Landmark], folds: int, dating: str = VISIT) -> Times:
+    """Times to progression or death, of landmarks that have a time.
+
+    1. visit: a progression is dated by the CT that shows it
+    2. earliest: by the day after the last CT without it
+    3. midpoint: by the middle of these two CTs
+
+    A death has its own day.
     """
-    days = [(r.earliest_days if earliest else r.days) or 0 for r in landmarks]
+    days = [days_of(r, dating) or 0 for r in landmarks]
     return Times(
         np.array(days, dtype=np.float64),
         np.array([bool(r.event) for r in landmarks]),
         folds_of([r.patient for r in landmarks], folds),
     )
+
+
+def days_of(landmark: Landmark, dating: str) -> float | None:
+    """Days from a landmark to the event or the end of follow-up; None without follow-up."""
+    if dating == VISIT or landmark.days is None or landmark.earliest_days is None:
+        return landmark.days
+    if dating == EARLIEST or landmark.earliest_days == landmark.days:
+        return landmark.earliest_days
+    return (landmark.earliest_days - 1 + landmark.days) / 2
 
 
 def change_of_size(landmark: Landmark) -> float | None:
@@ -110,7 +127,7 @@ def risks_by_category(times: Times, categories: Sequence[str], horizon: float) -
         }
         return np.array([known.get(name, base) for name in held.tolist()])
 
-    return _put_together(times.folds, of_fold)
+    return put_together(times.folds, of_fold)
 
 
 def _risk(days: Floats, events: npt.NDArray[np.bool_], horizon: float) -> float:
@@ -132,7 +149,7 @@ def risks_by_columns(times: Times, columns: Floats, horizon: float) -> Floats:
             return np.full(len(held), _risk(train.days, train.events, horizon))
         return predict(used, case > 0, case + control, held)
 
-    return _put_together(times.folds, of_fold)
+    return put_together(times.folds, of_fold)
 
 
 def chances_by_columns(
@@ -146,12 +163,12 @@ def chances_by_columns(
             return np.full(len(held), float(known.mean()))
         return predict(train, known, np.ones(len(known)), held)
 
-    return _put_together(folds, of_fold)
+    return put_together(folds, of_fold)
 
 
 def shares_of_others(labels: npt.NDArray[np.bool_], folds: npt.NDArray[np.int64]) -> Floats:
     """The base rate: share of the label in the other folds."""
-    return _put_together(
+    return put_together(
         folds, lambda fold: np.full(int((folds == fold).sum()), labels[folds != fold].mean())
     )
 
@@ -166,7 +183,8 @@ def predict(
     return np.asarray(sigmoid(found[0] + (held - mean) / scale @ found[1:]), dtype=np.float64)
 
 
-def _put_together(folds: npt.NDArray[np.int64], of_fold: Callable[[int], Floats]) -> Floats:
+def put_together(folds: npt.NDArray[np.int64], of_fold: Callable[[int], Floats]) -> Floats:
+    """Values of all rows in their order, from a function that gives those of one fold."""
     found = np.zeros(len(folds))
     for fold in sorted(set(folds.tolist())):
         found[folds == fold] = of_fold(fold)

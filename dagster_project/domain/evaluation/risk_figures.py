@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from dagster_project.domain.evaluation.comparators import (
+    EARLIEST,
     IRECIST_RANKS,
+    MIDPOINT,
     RECIST_RANKS,
+    VISIT,
     Floats,
     Times,
     chances_by_columns,
@@ -31,6 +34,11 @@ from dagster_project.domain.evaluation.figures import (
     too_few,
     too_few_events,
     withheld,
+)
+from dagster_project.domain.evaluation.supermodel import (
+    is_landmark,
+    risks_of_stack,
+    stack_landmarks,
 )
 from dagster_project.domain.response.findings import Rules
 from dagster_project.statistics.bootstrap import bootstrap_mean
@@ -154,29 +162,27 @@ def progression_figures(
     """Progression or death after the first, second and third visit of controlled patients.
 
     All comparators are of the same visits: those with sums, at risk after the visit. `brief`, which
-    a hospital has, leaves out what needs more patients than it has.
+    a hospital has, leaves out what needs more patients than it has. The supermodel is one of all
+    visits, the later ones too.
     """
+    everything = [r for r in landmarks if r.days is not None and is_landmark(r)]
+    stacked = None if brief else _StackedRisks(everything, rules)
     for number, name in VISITS.items():
-        rows = [
-            r
-            for r in landmarks
-            if r.number == number
-            and r.state == "controlled"
-            and r.days is not None
-            and has_sizes(r)
-        ]
+        rows = [r for r in everything if r.number == number]
         head = Population("progression", name, site)
         if not rows:
             yield withheld(head, "base_rate", "events", "1", NOBODY)
             continue
         yield from _progression(rows, head, rules, brief=brief)
+        if stacked:
+            yield from _supermodel(stacked, number, head, rules)
 
 
 def _progression(
     rows: Sequence[Landmark], head: Population, rules: Rules, *, brief: bool
 ) -> Iterator[Figure]:
     times = times_of(rows, rules["folds"])
-    earliest = times_of(rows, rules["folds"], earliest=True)
+    earliest = times_of(rows, rules["folds"], EARLIEST)
     for horizon in rules["horizons_days"]:
         yield _progressed(times, head, horizon)
     for name, scores in _scores(rows).items():
@@ -240,8 +246,7 @@ def _at_horizon(
     Cases have an event by the horizon, controls are followed beyond it. An AUC is of the score
     where there is one, since risks that other folds gave are of no common order.
     """
-    cases = int((times.events & (times.days <= horizon)).sum())
-    counts = (cases + int((times.days > horizon).sum()), cases)
+    counts = _counts_at(times, horizon)
     why = too_few(*counts, rules)
     risks = {} if why else _risks(rows, times, horizon)
     scores = {name: -score for name, score in _scores(rows).items()}
@@ -253,6 +258,87 @@ def _at_horizon(
         yield judged(head, name, f"auc_{horizon}", auc, counts, why)
         gain = _brier(times, risks.get(name), horizon, rules, reference=base)
         yield judged(head, name, f"brier_gain_{horizon}", gain, counts, why)
+
+
+class _StackedRisks:
+    """Times and cross-fitted risks of the supermodel, computed once for all visits."""
+
+    def __init__(self, landmarks: Sequence[Landmark], rules: Rules) -> None:
+        self.numbers = np.array([r.number for r in landmarks])
+        folds = rules["folds"]
+        self.stacks = {d: stack_landmarks(landmarks, folds, d) for d in (VISIT, MIDPOINT)}
+        self._risks: dict[tuple[str, int], Floats] = {}
+
+    def times(self, dating: str, number: int) -> Times:
+        """Of one visit."""
+        stack, own = self.stacks[dating], self.numbers == number
+        return Times(stack.days[own], stack.events[own], stack.folds[own])
+
+    def risks(self, dating: str, horizon: int, number: int) -> Floats:
+        """Of one visit, by the model of all visits."""
+        if (dating, horizon) not in self._risks:
+            self._risks[dating, horizon] = risks_of_stack(self.stacks[dating], horizon)
+        return self._risks[dating, horizon][self.numbers == number]
+
+
+def _supermodel(
+    stacked: _StackedRisks, number: int, head: Population, rules: Rules
+) -> Iterator[Figure]:
+    """C, AUC and Brier score of the supermodel, with a progression dated in two ways.
+
+    By the CT that shows it, and by the middle between that and the last CT without it; model and
+    figure are of the same dating. C is of the risk by the last horizon.
+    """
+    for dating, mark in ((VISIT, ""), (MIDPOINT, "_midpoint")):
+        times = stacked.times(dating, number)
+        last = rules["horizons_days"][-1]
+        counts = (len(times.days), int(times.events.sum()))
+        yield judged(
+            head,
+            "supermodel",
+            f"c_index{mark}",
+            _ordered(times, stacked, (dating, last, number), rules),
+            counts,
+            too_few_events(*counts, rules),
+        )
+        for horizon in rules["horizons_days"]:
+            yield from _stacked_at(times, stacked, (dating, horizon, number), (head, mark), rules)
+
+
+def _ordered(
+    times: Times, stacked: _StackedRisks, which: tuple[str, int, int], rules: Rules
+) -> Callable[[], Estimate]:
+    def compute() -> Estimate:
+        scores = -stacked.risks(*which)
+        found = concordance_index(times.days, times.events, scores, draws=rules["draws"])
+        return of_folds(found, rules["folds"], 0.0, 1.0)
+
+    return compute
+
+
+def _stacked_at(
+    times: Times,
+    stacked: _StackedRisks,
+    which: tuple[str, int, int],
+    named: tuple[Population, str],
+    rules: Rules,
+) -> Iterator[Figure]:
+    """AUC at a horizon, and the Brier score gained over the visit's own base rate."""
+    (head, mark), horizon = named, which[1]
+    counts = _counts_at(times, horizon)
+    why = too_few(*counts, rules)
+    risks = None if why else stacked.risks(*which)
+    base = None if why else risks_by_category(times, ["all"] * len(times.days), horizon)
+    auc = _auc(times, None, risks, horizon, rules)
+    yield judged(head, "supermodel", f"auc{mark}_{horizon}", auc, counts, why)
+    gain = _brier(times, risks, horizon, rules, reference=base)
+    yield judged(head, "supermodel", f"brier_gain{mark}_{horizon}", gain, counts, why)
+
+
+def _counts_at(times: Times, horizon: float) -> tuple[int, int]:
+    """Rows whose state at a horizon is known, and of these those with an event by then."""
+    cases = int((times.events & (times.days <= horizon)).sum())
+    return cases + int((times.days > horizon).sum()), cases
 
 
 FITTED = ("recist", "size", "size_and_nadir")
