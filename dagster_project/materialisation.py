@@ -204,6 +204,7 @@ def pass_or_skip(
 
 REPORT_DEPS = (
     "dynamic_irecist",
+    "dynamic_risk",
     "dynamic_evaluation",
     "board_decisions",
     "irecist_blocks",

@@ -366,6 +366,13 @@ class DynamicSection(Section):
     interval_maximum: Annotated[float, Gt(0), Le(1)]
 
 
+class RiskSection(Section):
+    """Section [risk]."""
+
+    response_events_minimum: Annotated[int, Ge(2), Le(10_000)]
+    landmark_events_minimum: Annotated[int, Ge(2), Le(10_000)]
+
+
 class EvaluationSection(Section):
     """Section [evaluation]."""
 
@@ -624,6 +631,7 @@ class Protocol(BaseModel):
     recist: RecistSection
     irecist: IrecistSection
     dynamic: DynamicSection
+    risk: RiskSection
     evaluation: EvaluationSection
     endpoints: EndpointsSection
     agreement: AgreementSection

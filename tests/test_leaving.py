@@ -155,6 +155,8 @@ OF_ALL_SITES = {
     "survival_curves": "of the eligible patients, or of everyone where no hospital has one",
     "survival_medians": "of the eligible patients, or of everyone where no hospital has one",
     "response_rates": "of the eligible patients, or of everyone where no hospital has one",
+    "dynamic_risk": "models and classes are of the patients of all sites",
+    "iupd_cohort": "margins are in units of what the readers of all sites differ by",
     "dynamic_irecist": "behind the gate, which is judged over all sites",
     "board_decisions": "pages show the readers' error and the comparison classes of all sites",
     "dynamic_evaluation": "comparators and classes are fitted on other patients of all sites",

@@ -19,6 +19,7 @@ from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import (
     ATTRIBUTIONS,
     DYNAMIC_IRECIST,
+    DYNAMIC_RISK,
     PREDICTIONS,
     QUALITY_VERDICTS,
     TABLES,
@@ -41,7 +42,13 @@ JUDGED = (
 )
 """Tables that rules look at row by row; contracts look at all."""
 
-MADE_BY_AN_OPEN_GATE = ("training_cohort", "model_runs", "predictions", "attributions")
+MADE_BY_AN_OPEN_GATE = (
+    "training_cohort",
+    "model_runs",
+    "predictions",
+    "attributions",
+    "dynamic_risk",
+)
 """Tables that are left as they are while the gate is closed."""
 
 ESTIMATES = ("survival_curves", "survival_medians", "response_rates")
@@ -60,7 +67,7 @@ DOWNSTREAM = (
 )
 """Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""
 
-MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
+MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_RISK, DYNAMIC_IRECIST)
 """Tables each row of which says whether the gate is open."""
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from dagster_project.domain.external_trials.trial_courses import courses_of_trial
+from dagster_project.domain.external_trials.trial_grading import Graded
 from dagster_project.domain.response.comparison_classes import (
     FIRST,
     LATER,
@@ -18,13 +21,16 @@ from dagster_project.domain.response.comparison_classes import (
     margin_class,
     progression_margin,
 )
-from dagster_project.flow.trial_tables import grade_tables, read_trial
+from dagster_project.domain.response.iupd_cohort import next_evaluable, next_outcome
+from dagster_project.flow.trial_tables import Trial, grade_tables, read_trial
 from dagster_project.study import Study, load_study
 
 HEAD = """\
 # Made by `python -m dagster_project.flow.reference_classes`; do not edit.
 # What became of the first unconfirmed progression of each patient of three trials of atezolizumab,
-# where a CT followed: by its margin in reader errors, and the visit at which it was seen.
+# where a CT followed: by its margin in reader errors, and the visit at which it was seen. n of them
+# were confirmed or reset at any later CT; next_n had an evaluable one, and next_* is what the first
+# of these showed.
 source = "trials of atezolizumab (Ghaffari Laleh 2022, studies 1-3)"
 citation = "Ghaffari Laleh N. et al., PLoS Comput Biol 2022;18(2):e1009822, S1 Data"
 licence = "CC BY 4.0"
@@ -38,28 +44,55 @@ def write_classes(file: Path, study: Study) -> str:
         trial = read_trial(Path(folder))
     dynamic, recist = study.section("dynamic"), study.section("recist")
     graded = grade_tables(trial, study)
+    following = _outcomes_at_next(graded, trial, study)
     edges, error = dynamic["class_edges"], dynamic["reader_error"]
-    blocks = []
+    blocks, at_next = [], []
     for row in graded.blocks.filter(block=1, rescanned=True).iter_rows(named=True):
         margin = progression_margin(row["sum_at_open_mm"], row["nadir_mm"], error, recist)
         if margin is not None:
             visit = FIRST if row["at_first_visit"] else LATER
             number = margin_class(margin, edges)
-            blocks.append(Resolved(("", row["subject"]), number, visit, row["outcome"]))
+            found = Resolved(("", row["subject"]), number, visit, row["outcome"])
+            blocks.append(found)
+            if row["subject"] in following:
+                at_next.append(replace(found, outcome=following[row["subject"]]))
     head = f"{HEAD}reader_error = {error:g}\nedges = {[float(e) for e in edges]}\n"
     return head + "".join(
-        _entry(blocks, number, visit, edges)
+        _entry(blocks, at_next, number, visit, edges)
         for number in range(len(edges) + 1)
         for visit in (FIRST, LATER)
     )
 
 
-def _entry(blocks: list[Resolved], number: int, visit: str, edges: list[float]) -> str:
+def _outcomes_at_next(graded: Graded, trial: Trial, study: Study) -> dict[str, str]:
+    """What the next evaluable CT made of the first block of each subject who had one."""
+    courses = courses_of_trial(graded, trial["DM"], study.section("endpoints"))
+    found: dict[str, str] = {}
+    for course in courses:
+        first = next((b for b in course.blocks if b["block"] == 1), None)
+        if first is not None:
+            visit = next_evaluable(first, course.visits, study.section("irecist"))
+            outcome = next_outcome(first, visit)
+            found |= {} if outcome is None else {course.patient[1]: outcome}
+    return found
+
+
+def _entry(
+    blocks: list[Resolved], at_next: list[Resolved], number: int, visit: str, edges: list[float]
+) -> str:
     found = count_class(blocks, number, visit, edges, "")
-    return (
-        f'\n[[class]]  # {found.label}\nmargin = {number}\nvisit = "{visit}"\n'
-        f"n = {found.n}\nconfirmed = {found.confirmed}\nreset = {found.reset}\n"
-    )
+    following = count_class(at_next, number, visit, edges, "")
+    counts = {
+        "n": found.n,
+        "confirmed": found.confirmed,
+        "reset": found.reset,
+        "next_n": following.n,
+        "next_confirmed": following.confirmed,
+        "next_reset": following.reset,
+    }
+    lines = "".join(f"{name} = {count}\n" for name, count in counts.items())
+    head = f"\n[[class]]  # {found.label}\n"
+    return f'{head}margin = {number}\nvisit = "{visit}"\n{lines}'
 
 
 def main(arguments: list[str]) -> int:

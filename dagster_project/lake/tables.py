@@ -1625,6 +1625,78 @@ DYNAMIC_EVIDENCE = Table(
     ),
 )
 
+IUPD_COHORT = Table(
+    "iupd_cohort",
+    "response",
+    "What the next evaluable CT showed of each unconfirmed progression of the accepted read: "
+    "labels in hindsight, and no response",
+    "各未确认进展在下次可评价CT时的结局（采纳的阅片）：事后标签，非疗效",
+    key=("site", "patient", "block"),
+    columns=(
+        SITE,
+        PATIENT,
+        IRECIST_BLOCKS.column("block"),
+        IRECIST_BLOCKS.column("opened_visit"),
+        IRECIST_BLOCKS.column("opened_day"),
+        string(
+            "opened_at",
+            "Whether that is the first visit after baseline or a later one",
+            "开启于首次随访或后续随访",
+            allowed=("first", "later"),
+        ),
+        number(
+            "margin",
+            "How far the sum lay above progression, in errors of a difference between two readers; "
+            "NULL where progression did not begin in targets",
+            "径线总和超出进展界限的幅度（以阅片误差计）；非始于靶病灶者为空",
+            unit="reader errors",
+            nullable=True,
+        ),
+        integer(
+            "margin_class",
+            "Number of its class, by [dynamic] class_edges",
+            "余量类别序号（见[dynamic] class_edges）",
+            nullable=True,
+            minimum=0,
+        ),
+        string("class_label", "The class in words", "类别名称", nullable=True),
+        string(
+            "next_visit",
+            "First CT since that is neither iNE nor too early to confirm",
+            "此后首次可评价且不过早的CT访视",
+            nullable=True,
+            pattern=VISIT_PATTERN,
+        ),
+        integer(
+            "days_to_next",
+            "From the iUPD to that CT",
+            "自iUPD至该CT的天数",
+            unit="d",
+            nullable=True,
+            minimum=0,
+        ),
+        replace(
+            RESPONSES.column("irecist_response"),
+            name="next_response",
+            nullable=True,
+            en="iRECIST response at that CT",
+            zh="该CT的iRECIST疗效",
+        ),
+        string(
+            "next_outcome",
+            "What that CT made of the block; NULL with the reason without one",
+            "该CT对区段的结局；无则为空并附原因",
+            nullable=True,
+            allowed=("confirmed", "reset", "open"),
+        ),
+        IRECIST_BLOCKS.column("outcome"),
+        STANDARD_VERSION,
+        STANDARD_DIGEST,
+        REASON,
+        SIMULATED,
+    ),
+)
+
 OUTCOMES = Table(
     "outcomes",
     "response",
@@ -2558,6 +2630,106 @@ ATTRIBUTIONS = Table(
     ),
 )
 
+DYNAMIC_RISK = Table(
+    "dynamic_risk",
+    "response",
+    "What is known of the risk at each visit, by question; NULL with the reason where it is "
+    "withheld. It changes no response, state or advice",
+    "各访视各问题的风险；不予展示者为空并附原因；不改变疗效、状态或建议",
+    key=("site", "patient", "visit", "question", "horizon_days"),
+    columns=(
+        SITE,
+        PATIENT,
+        VISIT,
+        DAY,
+        string(
+            "question",
+            "Response, from baseline; response at the next visit of a patient who is stable; "
+            "progression or death; an open block confirmed by the next evaluable CT",
+            "问题：自基线的缓解；稳定者下次访视的缓解；进展或死亡；未结束区段在下次可评价CT时被确认",
+            allowed=("response_from_baseline", "response_when_stable", "progression", "confirmed"),
+        ),
+        integer(
+            "horizon_days",
+            "Days from the visit within which progression or death is meant; 0 for other questions",
+            "进展或死亡所指的天数（自该访视起）；其他问题为0",
+            unit="d",
+            minimum=0,
+        ),
+        *(
+            number(
+                name,
+                f"{en}, {whose}; NULL with the reason where it is withheld",
+                f"{zh}（{whose_zh}）；不予展示时为空并附原因",
+                nullable=True,
+                minimum=0,
+                maximum=1,
+            )
+            for suffix, whose, whose_zh in (
+                ("", "among patients as they were enrolled", "按入组人群"),
+                (
+                    "_in_practice",
+                    "among patients with [endpoints] target_prevalence of responders",
+                    "按[endpoints] target_prevalence的应答比例",
+                ),
+            )
+            for name, en, zh in (
+                (f"probability{suffix}", "Probability", "概率"),
+                (f"probability{suffix}_lower", "Lower 95 % bound", "95%下限"),
+                (f"probability{suffix}_upper", "Upper 95 % bound", "95%上限"),
+            )
+        ),
+        number(
+            "base_rate",
+            "Share with the outcome in the population, as enrolled",
+            "该人群中出现该结局的比例（按入组人群）",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+        ),
+        integer(
+            "n",
+            "Patients, landmarks or blocks behind the answer",
+            "依据的患者、时点或区段数",
+            nullable=True,
+            minimum=0,
+        ),
+        integer(
+            "events", "Of these with the outcome", "其中出现该结局数", nullable=True, minimum=0
+        ),
+        string(
+            "compared",
+            "higher or lower than the base rate, where the whole interval is; else NULL",
+            "整个区间高于或低于基础率时为higher或lower，否则为空",
+            nullable=True,
+            allowed=("higher", "lower"),
+        ),
+        replace(PREDICTIONS.column("ood_score"), nullable=True),
+        boolean(
+            "in_population",
+            "Whether the question is asked of this patient at this visit",
+            "该访视时患者是否属于该问题的人群",
+        ),
+        boolean("withheld", "True where no number is shown", "是否不予展示"),
+        string(
+            "source",
+            "What the answer is by: a response model, size alone, the supermodel of size, "
+            "or the comparison class",
+            "依据：应答模型、仅大小、大小合一模型或对照类别",
+            nullable=True,
+            allowed=("model", "size", "supermodel", "class"),
+        ),
+        replace(MODEL, nullable=True),
+        replace(MODEL_VERSION, nullable=True),
+        STANDARD_VERSION,
+        STANDARD_DIGEST,
+        REASON,
+        GATE,
+        AMENDMENTS,
+        SIMULATED,
+    ),
+)
+
 DYNAMIC_IRECIST = Table(
     "dynamic_irecist",
     "response",
@@ -3085,6 +3257,7 @@ TABLES: tuple[Table, ...] = (
     RESPONSES,
     IRECIST_BLOCKS,
     DYNAMIC_EVIDENCE,
+    IUPD_COHORT,
     OUTCOMES,
     TIME_TO_EVENT,
     SURVIVAL_CURVES,
@@ -3098,6 +3271,7 @@ TABLES: tuple[Table, ...] = (
     MODEL_RUNS,
     PREDICTIONS,
     ATTRIBUTIONS,
+    DYNAMIC_RISK,
     DYNAMIC_IRECIST,
     DYNAMIC_EVALUATION,
     BOARD_DECISIONS,

@@ -21,11 +21,11 @@ from dagster_project.domain.response.recist import progression_threshold_mm
 from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.domain.response.sum_error import ReaderError
 from dagster_project.lake.minimisation import Minimisation
-from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.tables import BOARD_DECISIONS, LESION_LOCATIONS
 from dagster_project.reports import board_words as w
 from dagster_project.reports.arbitration import LETTERS, far_from_place
 from dagster_project.reports.board_course import Drawing, Plan, draw_course
+from dagster_project.reports.board_risk import risks_of
 from dagster_project.reports.board_sentences import sentences_of
 from dagster_project.reports.crops import decode_crop, draw_still, side_of
 from dagster_project.reports.due_list import CATEGORIES, CONFIRMS
@@ -33,7 +33,7 @@ from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.patient_reports import may_show_reads
 from dagster_project.reports.summaries.tables import Row, Tables, completed, is_simulated
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
-from dagster_project.reports.wording import BLOCK_STATUS, QUESTIONS, STATES, tone
+from dagster_project.reports.wording import BLOCK_STATUS, STATES, tone
 from dagster_project.study import Study, digest_of
 
 TABLES_READ = (
@@ -47,6 +47,7 @@ TABLES_READ = (
     "clinical_status",
     "dynamic_irecist",
     "dynamic_evidence",
+    "dynamic_risk",
     "board_decisions",
 )
 """Tables that a board page reads; each has a row per patient or more."""
@@ -57,8 +58,14 @@ NOT_DECIDED_BY = (BOARD_DECISIONS.name, LESION_LOCATIONS.name)
 DECIDED_BY = (*(name for name in TABLES_READ if name not in NOT_DECIDED_BY), "responses")
 """Tables that the code of a page is a digest of."""
 
-DERIVED, DERIVED_DIGITS = ("dynamic_irecist", "dynamic_evidence"), 2
+DERIVED, DERIVED_DIGITS = ("dynamic_irecist", "dynamic_evidence", "dynamic_risk"), 2
 """Tables of derived figures, and the digits that of these count in the code of a page."""
+
+CODED = {"dynamic_risk": ("visit", "question", "horizon_days", "withheld", "probability", "gate")}
+"""Columns that count in the code of a page, where not all do.
+
+Patients and events behind a risk grow with every CT elsewhere.
+"""
 
 OF_THE_SITE = "S"
 """Letter of outlines that were found among the site's images."""
@@ -179,7 +186,8 @@ class Sheet:
 
 def _canonical(name: str, rows: pl.DataFrame) -> list[str]:
     """The rows of a table as texts in order, the same in whatever order they come."""
-    found = rows.drop("recorded_at", strict=False).to_dicts()
+    counted = rows.select(CODED[name]) if name in CODED else rows
+    found = counted.drop("recorded_at", strict=False).to_dicts()
     if name in DERIVED:
         found = [{column: _rounded(value) for column, value in row.items()} for row in found]
     return sorted(json.dumps(row, sort_keys=True, default=str) for row in found)
@@ -208,6 +216,7 @@ def cut_sheet(patient: str, visit: str, own: Mapping[str, pl.DataFrame], found: 
     kept["responses"] = found.responses.filter(pl.col("visit").is_in(seen), patient=patient)
     kept["dynamic_irecist"] = kept["dynamic_irecist"].filter(visit=visit)
     kept["dynamic_evidence"] = kept["dynamic_evidence"].filter(visit=visit)
+    kept["dynamic_risk"] = kept["dynamic_risk"].filter(visit=visit)
     kept["treatments"] = own["treatments"].filter(pl.col("treatment_date") <= date)
     kept["clinical_status"] = own["clinical_status"].filter(pl.col("status_date") <= date)
     kept["board_decisions"] = own["board_decisions"].filter(visit=visit)
@@ -318,7 +327,7 @@ def render_board(
         sentences=_sentences(sheet, visits, now, study),
         evidence=_evidence(sheet, letters if shown else {}),
         comparison=_comparison(sheet),
-        risk=_risk(sheet),
+        risk=risks_of(_risks(own), may_show=shown),
         pictures=pictures,
         letters=sorted({letter for row in pictures for letter in row["letters"]}),
         tile_mm=_tile_mm(pictures),
@@ -525,17 +534,8 @@ def _comparison(sheet: Sheet) -> dict[str, Any] | None:
     }
 
 
-def _risk(sheet: Sheet) -> dict[str, Any] | None:
-    """The probability of the visit where one is shown; else the reason why there is none."""
-    row = _first(sheet.own["dynamic_irecist"])
-    if row is None:
-        return None
-    if row["probability"] is None:
-        return {
-            "shown": False,
-            "reason": (row["reason"] or "", chinese_reason(row["reason"] or "")),
-        }
-    return {**row, "shown": True, "question_words": w.words(QUESTIONS, row["question"])}
+def _risks(own: Tables) -> list[Row]:
+    return own["dynamic_risk"].sort("question", "horizon_days").to_dicts()
 
 
 def _far(own: Tables, letters: Mapping[str, str]) -> list[Row]:

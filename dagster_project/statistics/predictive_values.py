@@ -115,6 +115,45 @@ def _logit_bounds(rates: Rates, share: float) -> tuple[float, float]:
     return 1.0 / (1.0 + exp(reach - middle)), 1.0 / (1.0 + exp(-reach - middle))
 
 
+def probability_in_practice(
+    probabilities: np.ndarray, enrolled: float, share_in_practice: float
+) -> np.ndarray:
+    """Probabilities of response among patients of practice, from those among patients enrolled.
+
+    Enrolment by outcome changes the odds of response by one factor, whatever else is known of a
+    patient (King & Zeng, Political Analysis 2001; 9:137-163):
+    o' = o · [π / (1 - π)] / [e / (1 - e)]. It holds within any group that was not enrolled by
+    anything else, and says nothing of patients who differ otherwise.
+
+    Parameters
+    ----------
+    probabilities : float array of any shape
+        Of a model that is calibrated among the patients enrolled.
+    enrolled
+        e, the share of responders among them.
+    share_in_practice
+        π.
+
+    Returns
+    -------
+    float array of the same shape
+
+    Raises
+    ------
+    ValueError
+        A share is not within 0 and 1.
+
+    Examples
+    --------
+    >>> probability_in_practice(np.array([0.5, 0.8]), 0.5, 0.25).round(3).tolist()
+    [0.25, 0.571]
+    """
+    if not 0.0 < enrolled < 1.0 or not 0.0 < share_in_practice < 1.0:
+        raise ValueError("probability_in_practice: give two shares between 0 and 1")
+    odds = share_in_practice / (1 - share_in_practice) * (1 - enrolled) / enrolled
+    return np.asarray(probabilities * odds / (probabilities * odds + 1 - probabilities))
+
+
 def outcome_weights(responders: Sequence[bool], share_in_practice: float) -> list[float]:
     """Weights that give patients enrolled by outcome the share of responders that practice has.
 

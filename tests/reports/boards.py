@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import SimpleITK as sitk
 
+from dagster_project.domain.evaluation.dynamic_evaluation import courses_of
+from dagster_project.domain.evaluation.dynamic_risk import Sources, derive_dynamic_risk
 from dagster_project.domain.response.as_of_visits import (
     derive_blocks_as_of,
     derive_responses_as_of,
@@ -19,6 +21,7 @@ from dagster_project.domain.response.comparison_classes import shipped_classes
 from dagster_project.domain.response.dynamic import derive_dynamic_irecist
 from dagster_project.domain.response.dynamic_evidence import derive_dynamic_evidence
 from dagster_project.domain.response.dynamic_standard import standard_of
+from dagster_project.domain.response.iupd_cohort import derive_iupd_cohort
 from dagster_project.domain.response.responses import derive_responses
 from dagster_project.domain.response.sum_error import find_reader_error
 from dagster_project.lake.clock import CLOCK_SCHEMA
@@ -97,6 +100,9 @@ def case(
             graded, today, *none, dhi, STUDY.sections, standard, gate="open"
         ),
     }
+    tables["dynamic_risk"] = _risks(
+        tables, scans, blocks, plan_next_scans(scans, given, STUDY.sections)
+    )
     found = AsOf(
         derive_responses_as_of(evaluators, scans, status, STUDY.sections),
         blocks,
@@ -104,6 +110,38 @@ def case(
         find_reader_error(graded, STUDY.section("dynamic")),
     )
     return tables, found
+
+
+def _risks(tables, scans, known, planned):
+    """Of the patient alone: no model, and the shipped class of an open block."""
+    standard = standard_of(STUDY, shipped_classes())
+    names = ("predictions", "model_runs", "training_cohort", "outcomes", "time_to_event")
+    none = {name: empty(BY_NAME[name]) for name in names}
+    labels = derive_iupd_cohort(
+        tables["responses"],
+        tables["irecist_blocks"],
+        find_reader_error(tables["responses"], STUDY.section("dynamic")),
+        STUDY.sections,
+        standard,
+    )
+    courses = courses_of(
+        tables["responses"],
+        tables["irecist_blocks"],
+        known,
+        scans,
+        planned,
+        none["time_to_event"],
+        empty(BY_NAME["dynamic_irecist"]),
+    )
+    sources = Sources(
+        none["predictions"],
+        none["model_runs"],
+        none["training_cohort"],
+        none["outcomes"],
+        scans,
+        labels,
+    )
+    return derive_dynamic_risk(courses, (), sources, STUDY.sections, standard, gate="open")
 
 
 def _reads(by_reader, *, locked):

@@ -115,6 +115,26 @@ def test_no_day_of_the_calendar_but_its_own(pages):
         assert PATIENT in words(file)
 
 
+def squeezed(text):
+    """Without the spaces that stand around marks."""
+    return re.sub(r"\s+([,;:)–])", r"\1", re.sub(r"([(–])\s+", r"\1", text))
+
+
+def test_no_risk_is_on_a_page_while_a_read_is_open():
+    tables, found = case(PSEUDO, DISAGREES, locked=False)
+    assert tables["dynamic_risk"].filter(visit="T1", withheld=False).height
+    shown = Page(board(tables, found, "T1")).in_language("en")
+    assert "behind it" not in shown
+    assert "None while a read is open or the case waits for its arbiter." in shown
+
+
+def test_a_page_without_risks_says_that_the_gate_has_not_been_open():
+    tables, found = case(PSEUDO)
+    none = {**tables, "dynamic_risk": tables["dynamic_risk"].clear()}
+    assert "the quality gate has not been open" in Page(board(none, found, "T1")).in_language("en")
+    assert "质控尚未放行" in Page(board(none, found, "T1")).in_language("zh")
+
+
 def test_the_pseudoprogressor_at_t1_and_at_t2(pages):
     """Withheld with its reason, class and n, window in days, planned CT; then pseudoprogression."""
     at_t1 = words(pages["T1"])
@@ -122,6 +142,8 @@ def test_the_pseudoprogressor_at_t1_and_at_t2(pages):
     assert "Progression unconfirmed" in at_t1
     assert "withheld: a block is open, and no model was trained on such patients" in at_t1
     assert "n = 33" in at_t1
+    assert "Confirmed by the next evaluable CT: 28 % (14 %–47 %)" in squeezed(at_t1)
+    assert "9 of 32 behind it; progressions of its class" in squeezed(at_t1)
     assert f"day {first + FROM} to {first + TO} , {FROM} to {TO} days after this CT" in at_t1
     assert "day 105 inside the window" in at_t1
     assert "the readers differ on the block" in at_t1

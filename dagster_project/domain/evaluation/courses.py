@@ -26,6 +26,9 @@ Patient = tuple[str, str]
 
 OBJECTIVE_RESPONSE = ("CR", "PR")
 
+STABLE = ("iSD", "iNON_CR_NON_PD")
+"""Responses of the patients whose later response is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Course:
@@ -81,6 +84,7 @@ class Landmark:
     """
 
     patient: Patient
+    visit: str
     number: int
     state: str
     recist: str
@@ -111,6 +115,7 @@ def landmarks_of(course: Course, irecist: Rules) -> Iterator[Landmark]:
         shown = course.shown.get(visit["visit"], {})
         yield Landmark(
             patient=course.patient,
+            visit=visit["visit"],
             number=place + 1,
             state=situation.state,
             recist=visit["overall_response_as_of_visit"],

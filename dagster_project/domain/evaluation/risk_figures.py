@@ -23,7 +23,7 @@ from dagster_project.domain.evaluation.comparators import (
     shares_of_others,
     times_of,
 )
-from dagster_project.domain.evaluation.courses import Landmark
+from dagster_project.domain.evaluation.courses import STABLE, Landmark
 from dagster_project.domain.evaluation.figures import (
     NOBODY,
     Figure,
@@ -49,8 +49,6 @@ from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.roc import auc_difference, auc_of_few
 from dagster_project.statistics.survival import kaplan_meier
 from dagster_project.statistics.time_dependent import FOLLOWED_TOO_SHORT, auc_at, brier_at
-
-STABLE = ("iSD", "iNON_CR_NON_PD")
 
 NOT_SHOWN = "withheld: the standard shows no probability for this question"
 NO_EVENT = "no event by then: no interval"

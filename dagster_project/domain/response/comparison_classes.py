@@ -118,12 +118,21 @@ def shipped_classes() -> Mapping[str, Any]:
     return tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
 
 
+EVER, NEXT = "", "next_"
+"""What a class counts: what became of its blocks, or what their next evaluable CT showed."""
+
+
 def compare(
-    number: int, visit: str, study: Sequence[Resolved], edges: Sequence[float], minimum: int
+    number: int,
+    visit: str,
+    study: Sequence[Resolved],
+    edges: Sequence[float],
+    minimum: int,
+    counted: str = EVER,
 ) -> Comparison | None:
     """The class of a block: the study's own where it has `minimum` resolved blocks, else shipped.
 
-    None where neither is of these edges.
+    None where neither is of these edges. The study's blocks are to be of what is `counted`.
     """
     own = count_class(study, number, visit, edges, "study")
     if own.confirmed + own.reset >= minimum:
@@ -132,5 +141,5 @@ def compare(
     if list(shipped["edges"]) != list(edges):
         return None
     found = next(c for c in shipped["class"] if (c["margin"], c["visit"]) == (number, visit))
-    counts = (found["n"], found["confirmed"], found["reset"])
-    return Comparison(class_label(number, visit, edges), *counts, shipped["source"])
+    n, confirmed, reset = (found[f"{counted}{name}"] for name in ("n", "confirmed", "reset"))
+    return Comparison(class_label(number, visit, edges), n, confirmed, reset, shipped["source"])

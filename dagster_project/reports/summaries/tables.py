@@ -30,6 +30,8 @@ OF_THE_ACCEPTED_READ = (
     "dynamic_irecist",
     "irecist_blocks",
     "dynamic_evidence",
+    "dynamic_risk",
+    "iupd_cohort",
 )
 """Tables whose rows are based on the accepted read.
 
