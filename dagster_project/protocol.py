@@ -85,6 +85,10 @@ def _code_or_role(text: str) -> str:
     return text
 
 
+def _code_or_role_or_nothing(text: str) -> str:
+    return text and _code_or_role(text)
+
+
 def _different(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError
@@ -144,6 +148,9 @@ Correlation = Annotated[float, Ge(-1), Le(1)]
 Words = Annotated[str, AfterValidator(_words), Wording("a text", "文本")]
 WHO = f"a code such as R1 or one of {', '.join(ROLES)}", f"代码（如 R1）或 {'、'.join(ROLES)}"
 CodeOrRole = Annotated[str, AfterValidator(_code_or_role), Wording(*WHO)]
+SignedBy = Annotated[
+    str, AfterValidator(_code_or_role_or_nothing), Wording(f"empty, or {WHO[0]}", f"空，或{WHO[1]}")
+]
 Texts = Annotated[list[Words], Wording("a list of texts", "文本列表")]
 SomeTexts = Annotated[
     list[Words],
@@ -371,6 +378,10 @@ class RiskSection(Section):
 
     response_events_minimum: Annotated[int, Ge(2), Le(10_000)]
     landmark_events_minimum: Annotated[int, Ge(2), Le(10_000)]
+    extra_cts_per_progression: Annotated[float, Gt(0), Le(1000)]
+    rate_band: Annotated[float, Gt(1), Le(100)]
+    rate_signed_by: SignedBy
+    rate_signed_on: Day
 
 
 class EvaluationSection(Section):

@@ -14,8 +14,10 @@ from dagster_project.domain.evaluation.comparators import (
     risks_by_columns,
 )
 from dagster_project.domain.evaluation.figures import mean_of
+from dagster_project.domain.evaluation.supermodel import Stack, bounds_of_stack, risks_of_stack
 from dagster_project.statistics.concordance import concordance_index, concordance_pairs
 from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.time_dependent import auc_at, brier_at, horizon_weights
 
 MEDIAN_DAYS = 250.0
@@ -43,6 +45,44 @@ def evaluation(patients: int, random: np.random.Generator) -> Cases:
     yield from _cross_fitted(times, score, random)
     gained = _gained(patients // 5, random)
     yield "mean days gained of a fifth of them", mean_of(gained), _mean_gained()
+    yield from stacked(patients, random.spawn(1)[0])
+
+
+def stacked(patients: int, random: np.random.Generator) -> Cases:
+    """Risks of `ASKED` patients by the supermodel, each with three visits of independent times.
+
+    The truth of a patient is what the same regression gives of 200,000 patients without censoring.
+    """
+    score, days, events = _patients(3 * patients, random)
+    stack = Stack(
+        score[:, None],
+        days,
+        events,
+        np.repeat(np.arange(patients) % FOLDS, 3),
+        np.tile([1, 2, 3], patients),
+        np.ones(len(score)),
+    )
+    risks = risks_of_stack(stack, HORIZON)
+    low, high = bounds_of_stack(stack, HORIZON, risks)
+    truth = _limit(score[:ASKED])
+    for k in range(min(ASKED, len(score))):
+        found = Estimate(float(risks[k]), float(low[k]), float(high[k]))
+        yield "a patient's risk by the supermodel", found, float(truth[k])
+
+
+ASKED = 30
+
+
+def _limit(score: np.ndarray) -> np.ndarray:
+    columns, labels = _many()
+    return predict(columns, labels, np.ones(len(labels)), score[:, None])
+
+
+@cache
+def _many() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(95)
+    score = random.normal(size=10 * LATER)
+    return score[:, None], random.random(len(score)) < _true_risk(score)
 
 
 def _patients(n: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -52,10 +52,14 @@ QUESTIONS: Mapping[str, tuple[Pair, Pair]] = {
             "days {first} to {last}; and by the calendar: everybody on day {calendar}. A CT on "
             "another day would have ended the block where the sum, taken along its logarithm, "
             "passes the limit that was known at the iUPD. An extra CT is one before the planned "
-            "one that ends nothing.",
+            "one that ends nothing. Net benefit counts progressions found earlier, less extra CTs "
+            "at {rate:g} per progression, a rate that is {signed}; its band is that rate divided "
+            "and multiplied by {band:g}.",
             "三种安排：实际复查；本标准建议（将计划CT移入第{first}至{last}天的窗口）；"
             "按日历（全部于第{calendar}天）。若按对数插值的径线总和越过iUPD当时已知的界限，"
-            "则视为该日CT可结束区段。额外CT指早于计划且未结束区段的CT。",
+            "则视为该日CT可结束区段。额外CT指早于计划且未结束区段的CT。"
+            "净获益为提前发现的进展数减去额外CT数的折算（每例进展{rate:g}次，{signed_zh}）；"
+            "其范围为该权衡比除以及乘以{band:g}。",
         ),
     ),
     "rescan": (
@@ -173,6 +177,11 @@ STATISTICS: Mapping[str, Pair] = {
     "days_gained_over_calendar": ("Days gained over the calendar", "较按日历提前天数"),
     "extra_cts": ("Extra CTs per progression", "每例进展的额外CT"),
     "net_benefit": ("Net benefit", "净获益"),
+    "net_benefit_low_rate": ("Net benefit at the low end of the rate", "净获益（权衡比下限）"),
+    "net_benefit_high_rate": ("Net benefit at the high end of the rate", "净获益（权衡比上限）"),
+    "net_benefit_over_calendar": ("Net benefit over the calendar", "较按日历的净获益"),
+    "advice_differs": ("Advice that differs from the calendar", "建议与按日历不同的比例"),
+    "threshold": ("Threshold of the probability", "概率阈值"),
     "recoverers_called_progression": ("Recoverers called progression", "恢复者曾被判为进展"),
     "recoverers_given_other_advice": (
         "Recoverers given other advice than a CT",
@@ -205,11 +214,24 @@ def statistic_words(name: str) -> Pair:
 def question_words(question: str, protocol: Protocol) -> tuple[Pair, Pair]:
     """Heading and introduction of a question, with the numbers of the protocol."""
     heading, (english, chinese) = QUESTIONS[question]
-    irecist, study = protocol.irecist, protocol.study
+    irecist, study, risk = protocol.irecist, protocol.study, protocol.risk
+    signed, signed_zh = _signed(protocol)
     numbers = {
+        "rate": risk.extra_cts_per_progression,
+        "band": risk.rate_band,
+        "signed": signed,
+        "signed_zh": signed_zh,
         "first": irecist.confirmation_earliest_days - irecist.confirmation_tolerance_days,
         "last": irecist.confirmation_latest_days + irecist.confirmation_tolerance_days,
         "calendar": irecist.confirmation_earliest_days,
         "planned": study.target_responders + study.target_non_responders,
     }
     return heading, (english.format(**numbers), chinese.format(**numbers))
+
+
+def _signed(protocol: Protocol) -> Pair:
+    """Who has signed the exchange rate and when, or that it is a placeholder."""
+    who, when = protocol.risk.rate_signed_by, protocol.risk.rate_signed_on
+    if not who or not when:
+        return "a placeholder that nobody has signed", "占位值，尚未签署"
+    return f"signed by {who} on {when}", f"{who}于{when}签署"

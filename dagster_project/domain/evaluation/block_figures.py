@@ -25,7 +25,6 @@ from dagster_project.statistics.cross_fitting import of_folds
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.roc import auc_of_few
 
-NO_RATE = "withheld: no exchange rate for net benefit is signed in the protocol"
 NO_STOP = "not estimable: the standard never advises to stop treatment"
 FEW_RESETS = (
     "not estimable: {resets} of {n} progressions that were scanned again were reset, "
@@ -92,7 +91,7 @@ def _probabilities(
     """Shares of other patients as probabilities of confirmation."""
     rules, counts = sections["evaluation"], (len(own), int(confirmed.sum()))
     why = too_few(*counts, rules)
-    found = None if why else [_chances(p, everybody, sections["dynamic"]) for p in own]
+    found = None if why else [chances(p, everybody, sections["dynamic"]) for p in own]
 
     def gain(name: str) -> Estimate:
         base, of_class, _ = np.array(found).T
@@ -115,7 +114,7 @@ def _cross_fitted(values: np.ndarray, rules: Rules) -> Estimate:
     return of_folds(bootstrap_mean(values, draws=rules["draws"]), values.size)
 
 
-def _chances(
+def chances(
     progression: Progression, everybody: Sequence[Resolved], dynamic: Rules
 ) -> tuple[float, float, float]:
     """Base rate and the class's share among other patients, and whether the class was shipped."""
@@ -173,34 +172,33 @@ def timing_figures(
     observed = [float(p.resolved_days or 0) for p in true]
     yield mean_days(head, "observed", "days_open", observed, rules)
     for name in ("standard", "calendar"):
-        days = [_found_on(p, _day_of(p, name, first_day)) for p in true]
+        days = [found_on(p, day_of(p, name, first_day)) for p in true]
         yield mean_days(head, name, "days_open", days, rules)
         gained = [o - d for o, d in zip(observed, days, strict=True)]
         yield mean_days(head, name, "days_gained", gained, rules)
-        extra = sum(_is_extra(p, _day_of(p, name, first_day), tolerance) for p in again)
+        extra = sum(is_extra(p, day_of(p, name, first_day), tolerance) for p in again)
         yield share(head, name, "extra_cts", extra, len(again))
-    both = [_found_on(p, first_day) - _found_on(p, _day_of(p, "standard", first_day)) for p in true]
+    both = [found_on(p, first_day) - found_on(p, day_of(p, "standard", first_day)) for p in true]
     yield mean_days(head, "standard", "days_gained_over_calendar", both, rules)
-    yield withheld(head, "standard", "net_benefit", "1", NO_RATE, len(progressions))
 
 
-def _day_of(progression: Progression, policy: str, first_day: int) -> int:
+def day_of(progression: Progression, policy: str, first_day: int) -> int:
     """Day of the next CT after the iUPD."""
     first, last = progression.window
     scheduled = progression.scheduled_day or 0
     return first_day if policy == "calendar" else min(max(scheduled, first), last)
 
 
-def _found_on(progression: Progression, day: int) -> float:
+def found_on(progression: Progression, day: int) -> float:
     """Day on which a progression is confirmed where the next CT is on a day.
 
     That CT where it confirms, else the one that did.
     """
     end = progression.resolved_days or 0
-    return float(day if day >= end or _ends_at(progression, day) else end)
+    return float(day if day >= end or ends_at(progression, day) else end)
 
 
-def _ends_at(progression: Progression, day: int) -> bool:
+def ends_at(progression: Progression, day: int) -> bool:
     """Whether a CT on a day before the one that ended the block would have ended it."""
     first, last = progression.sums
     end = progression.resolved_days
@@ -212,9 +210,10 @@ def _ends_at(progression: Progression, day: int) -> bool:
     return progression.reset_mm is not None and size < progression.reset_mm
 
 
-def _is_extra(progression: Progression, day: int, tolerance: int) -> bool:
+def is_extra(progression: Progression, day: int, tolerance: int) -> bool:
+    """Whether a CT on a day is earlier than the planned one and would have ended nothing."""
     planned = progression.scheduled_day or 0
-    return day < planned - tolerance and not _ends_at(progression, day)
+    return day < planned - tolerance and not ends_at(progression, day)
 
 
 def reclassification_figures(

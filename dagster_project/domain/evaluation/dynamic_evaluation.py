@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.evaluation.benefit_figures import benefit_figures
 from dagster_project.domain.evaluation.block_figures import (
     outcome_figures,
     reclassification_figures,
@@ -122,6 +123,7 @@ def _of_all(
     yield from outcome_figures(progressions, ALL_SITES, sections)
     yield from rescan_figures(progressions, ALL_SITES)
     yield from timing_figures(progressions, ALL_SITES, sections)
+    yield from benefit_figures(progressions, ALL_SITES, sections)
     yield from reclassification_figures(progressions, ALL_SITES, rules)
     yield stop_figure(progressions, ALL_SITES, rules)
     planned = study["target_responders"] + study["target_non_responders"]

@@ -152,11 +152,6 @@ def test_days_of_few_progressions_are_not_estimable():
     assert f"n = {len(rows)}," in figure.found.reason
 
 
-def test_net_benefit_has_no_rate():
-    found = by_name(timing_figures([progression(1)], "*", SECTIONS))
-    assert "signed" in found["all", "standard", "net_benefit"].found.reason
-
-
 # -- scanned again ---------------------------------------------------------------------------------
 
 
