@@ -13,6 +13,7 @@ from dagster_project.resources import Lakehouse
     DYNAMIC_EVALUATION,
     deps=[
         "dynamic_irecist",
+        "dynamic_risk",
         "irecist_blocks",
         "responses",
         "lesions",

@@ -48,13 +48,13 @@ class Courses:
         return [c for c in self.courses if c.patient not in self.waiting]
 
 
-def make_courses(lakehouse: Lakehouse, dynamic: pl.DataFrame) -> Courses:
+def make_courses(lakehouse: Lakehouse, dynamic: pl.DataFrame, risks: pl.DataFrame) -> Courses:
     """Courses by what the lake holds.
 
     Parameters
     ----------
-    dynamic
-        Rows of dynamic_irecist, which courses show; none where they are not judged.
+    dynamic, risks
+        Rows of dynamic_irecist and dynamic_risk, which are judged; none where they are not.
     """
     with lakehouse.lake.one_snapshot():
         lesions, timepoints, treatments, follow_up, states, *others = lakehouse.read(*COURSE_TABLES)
@@ -72,5 +72,6 @@ def make_courses(lakehouse: Lakehouse, dynamic: pl.DataFrame) -> Courses:
         plan_next_scans(timepoints, treatments, study.sections),
         times,
         dynamic,
+        risks,
     )
     return Courses(courses, frozenset(waiting))

@@ -24,8 +24,9 @@ def evaluate_standard(lakehouse: Lakehouse) -> pl.DataFrame:
     Patients whose case waits for an arbiter are left out: their accepted read is provisional.
     """
     with lakehouse.lake.one_snapshot():
-        responses, dynamic = lakehouse.read("responses", "dynamic_irecist")
-        courses = make_courses(lakehouse, dynamic).settled
+        names = ("responses", "dynamic_irecist", "dynamic_risk")
+        responses, dynamic, risks = lakehouse.read(*names)
+        courses = make_courses(lakehouse, dynamic, risks).settled
     study = lakehouse.study
     found = derive_dynamic_evaluation(
         courses,

@@ -10,7 +10,7 @@ from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.flow.courses import make_courses
 from dagster_project.flow.gate import gate_state
 from dagster_project.lake.schema import empty
-from dagster_project.lake.tables import DYNAMIC_IRECIST
+from dagster_project.lake.tables import DYNAMIC_IRECIST, DYNAMIC_RISK
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +33,7 @@ def find_risks(lakehouse: Lakehouse) -> pl.DataFrame:
     study = lakehouse.study
     with lakehouse.lake.one_snapshot():
         sources = Sources(*lakehouse.read(*RISK_TABLES))
-        found = make_courses(lakehouse, empty(DYNAMIC_IRECIST))
+        found = make_courses(lakehouse, empty(DYNAMIC_IRECIST), empty(DYNAMIC_RISK))
     return derive_dynamic_risk(
         found.courses,
         found.waiting,

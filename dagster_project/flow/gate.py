@@ -18,7 +18,6 @@ from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import (
     ATTRIBUTIONS,
-    DYNAMIC_IRECIST,
     DYNAMIC_RISK,
     PREDICTIONS,
     QUALITY_VERDICTS,
@@ -67,7 +66,7 @@ DOWNSTREAM = (
 )
 """Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""
 
-MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_RISK, DYNAMIC_IRECIST)
+MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_RISK)
 """Tables each row of which says whether the gate is open."""
 
 

@@ -2733,9 +2733,8 @@ DYNAMIC_RISK = Table(
 DYNAMIC_IRECIST = Table(
     "dynamic_irecist",
     "response",
-    "State, block and advice of each visit beside iRECIST, and a probability where one may be "
-    "shown; it advises and never changes a response",
-    "动态iRECIST：各访视的状态、区段与建议，及可展示时的概率；仅供参考，不改变疗效",
+    "State, block and advice of each visit beside iRECIST; it advises and never changes a response",
+    "动态iRECIST：各访视的状态、区段与建议；仅供参考，不改变疗效",
     key=("site", "patient", "visit"),
     columns=(
         SITE,
@@ -2777,36 +2776,6 @@ DYNAMIC_IRECIST = Table(
             unit="d",
             nullable=True,
         ),
-        string(
-            "question",
-            "What the probability is of: response after this visit, "
-            "or six months without progression",
-            "概率所指：此后应答，或六个月无进展",
-            allowed=("response", "progression_free"),
-        ),
-        number(
-            "probability",
-            "Probability of that; NULL with the reason where it is not shown",
-            "该结局的概率；不展示时为空并附原因",
-            nullable=True,
-            minimum=0,
-            maximum=1,
-        ),
-        *(
-            replace(PREDICTIONS.column(name), nullable=True)
-            for name in ("lower", "upper", "ood_score")
-        ),
-        *(replace(MODEL_RUNS.column(name), nullable=True) for name in ("n_patients", "n_positive")),
-        boolean(
-            "in_population",
-            "Whether the patient is of the population that the model was trained on",
-            "患者是否属于模型训练人群",
-        ),
-        boolean(
-            "withheld", "Whether a model gave a probability that is not shown", "是否有概率而不展示"
-        ),
-        string("model", "Model that gave it", "模型名称", nullable=True),
-        string("model_version", "Its version", "模型版本", nullable=True),
         number(
             "change_from_baseline_percent",
             "Evidence: change of the sum of diameters",
@@ -2824,8 +2793,6 @@ DYNAMIC_IRECIST = Table(
         STANDARD_VERSION,
         STANDARD_DIGEST,
         REASON,
-        GATE,
-        AMENDMENTS,
         SIMULATED,
     ),
 )

@@ -25,12 +25,12 @@ from dagster_project.lake.tables import BOARD_DECISIONS, LESION_LOCATIONS
 from dagster_project.reports import board_words as w
 from dagster_project.reports.arbitration import LETTERS, far_from_place
 from dagster_project.reports.board_course import Drawing, Plan, draw_course
-from dagster_project.reports.board_risk import risks_of
 from dagster_project.reports.board_sentences import sentences_of
 from dagster_project.reports.crops import decode_crop, draw_still, side_of
 from dagster_project.reports.due_list import CATEGORIES, CONFIRMS
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.patient_reports import may_show_reads
+from dagster_project.reports.risks import risks_of
 from dagster_project.reports.summaries.tables import Row, Tables, completed, is_simulated
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
 from dagster_project.reports.wording import BLOCK_STATUS, STATES, tone

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.evaluation.risk_reasons import is_of_the_answer
 from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports.board_words import value_of
@@ -110,18 +111,33 @@ def list_due(tables: Mapping[str, pl.DataFrame], study: Study) -> list[Row]:
 def list_withheld(tables: Mapping[str, pl.DataFrame]) -> list[Row]:
     """Patients whose latest visit has a probability that is withheld, and why.
 
-    Beside it the class of the open block with its counts, which needs no probability.
+    Reasons that are the same for every patient are left out. Beside them the class of the open
+    block with its counts, which needs no probability.
     """
     filled = completed(tables)
     latest = filled["dynamic_irecist"].sort("day", "visit", nulls_last=False)
     last = latest.group_by(WHO, maintain_order=True).last()
-    held = last.filter(pl.col("reason").fill_null("").str.contains("withheld", literal=True))
+    reasons = _reasons_of_patients(filled["dynamic_risk"])
+    held = last.drop("reason").join(reasons, on=[*WHO, "visit"])
     classes = filled["dynamic_evidence"].filter(item="comparison_class")
     counts = classes.select(
         *WHO, "visit", "class_n", "class_confirmed", "class_reset", label="text"
     )
     rows = held.sort(WHO).join(counts, on=[*WHO, "visit"], how="left").to_dicts()
     return [_withheld(row) for row in rows]
+
+
+def _reasons_of_patients(risks: pl.DataFrame) -> pl.DataFrame:
+    """By patient and visit the reasons of questions that could be asked, each once."""
+    asked = risks.filter(
+        pl.col("withheld"), (pl.col("question") != "confirmed") | pl.col("in_population")
+    )
+    own = [not is_of_the_answer(reason) for reason in asked["reason"]]
+    return (
+        asked.filter(pl.Series(own, dtype=pl.Boolean))
+        .group_by(*WHO, "visit")
+        .agg(pl.col("reason").unique().sort().str.join("; "))
+    )
 
 
 def _withheld(row: Row) -> Row:

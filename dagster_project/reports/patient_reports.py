@@ -17,6 +17,7 @@ from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports.pages import data_uri, render
+from dagster_project.reports.risks import risks_of
 from dagster_project.reports.summaries.cohort import find_eligible
 from dagster_project.reports.summaries.quality import summarise_gate
 from dagster_project.reports.summaries.tables import (
@@ -49,6 +50,7 @@ TABLES_READ = (
     "dhi",
     "habitats",
     "dynamic_irecist",
+    "dynamic_risk",
 )
 """Tables that a patient's page reads; each has a row per patient or more."""
 
@@ -139,7 +141,8 @@ def render_patient_report(
     own = {name: filled[name].filter(pl.col("patient") == patient) for name in TABLES_READ}
     own |= {name: published.frame(name, own[name]) for name in OF_THE_CASE_REPORT}
     site = list_patients(own)["site"].to_list()
-    visits, shown = list_visits(own), may_show_reads(own, study.section("reads")["site_reader"])
+    shown = may_show_reads(own, study.section("reads")["site_reader"])
+    visits = list_visits(own, may_show=shown)
     return render(
         "patient.html",
         patient=patient,
@@ -218,7 +221,7 @@ def list_index(tables: Tables) -> list[Row]:
         .select(*WHO, "visit", "irecist_response")
     )
     readings = tables["dynamic_irecist"].select(
-        *WHO, "visit", "state", "advice", "advice_from_day", "advice_to_day", reading_gate="gate"
+        *WHO, "visit", "state", "advice", "advice_from_day", "advice_to_day"
     )
     visits = _visits_in_short(tables["timepoints"])
     cases = tables["arbitrations"].select(*WHO, case="status")
@@ -272,14 +275,19 @@ def _eligibility(eligibility: pl.DataFrame, study: Study) -> dict[str, Any]:
     }
 
 
-def list_visits(own: Tables) -> list[Row]:
-    """Every visit in order of day, with its response row and the reading beside it.
+def list_visits(own: Tables, *, may_show: bool = False) -> list[Row]:
+    """Every visit in order of day, with its response row, the reading beside it, and its risks.
 
-    Each of the two is None where there is none.
+    Response and reading are None where there is none; risks are those of `risks_of`.
     """
     responses = {r["visit"]: r for r in _accepted(own["responses"]).to_dicts()}
+    risks = own["dynamic_risk"].sort("question", "horizon_days").to_dicts()
     readings = {
-        r["visit"]: r | {"reason_zh": chinese_reason(r["reason"] or "")}
+        r["visit"]: r
+        | {
+            "reason_zh": chinese_reason(r["reason"] or ""),
+            "risks": risks_of([k for k in risks if k["visit"] == r["visit"]], may_show=may_show),
+        }
         for r in own["dynamic_irecist"].to_dicts()
     }
     scans = {r["visit"]: r for r in own["timepoints"].to_dicts()}

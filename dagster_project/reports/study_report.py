@@ -249,7 +249,7 @@ def _modelling(tables: Tables, study: Study) -> dict[str, Any]:
         "earlier_runs": tables["model_runs"].height - len(runs),
         "roc_figures": {task: _draw_roc(tables, runs, task) for task in tasks},
         "alarms": [r for r in runs if r["auc"] >= study.section("model")["leakage_auc"]],
-        "dynamic": summarise_dynamic(tables["dynamic_irecist"]),
+        "dynamic": summarise_dynamic(tables["dynamic_irecist"], tables["dynamic_risk"]),
         "federated": summarise_federated(tables["federated_runs"], tables["federated_results"]),
         "ledger": newest_ledger_line(tables["privacy_ledger"]),
     }

@@ -131,12 +131,6 @@ ADVICE: dict[str, tuple[str, str]] = {
 }
 """What is due; never a response, never a treatment."""
 
-QUESTIONS: dict[str, tuple[str, str]] = {
-    "response": ("Probability of response after this visit", "此后应答概率"),
-    "progression_free": ("Probability of six months without progression", "六个月无进展概率"),
-}
-"""What a probability is of."""
-
 FACTS: tuple[tuple[str, str, str], ...] = (
     ("sex", "Sex", "性别"),
     ("age_years", "Age", "年龄"),

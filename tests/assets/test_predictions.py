@@ -60,7 +60,7 @@ def test_the_alias_is_told_of_the_one_model_that_holds_it(opened: Stage) -> None
 
 def test_every_row_says_that_the_gate_is_open_and_by_which_decisions(opened: Stage) -> None:
     """The small study of these tests is looser than the registration, by recorded decisions."""
-    for name in ("predictions", "attributions", "dynamic_irecist"):
+    for name in ("predictions", "attributions", "dynamic_risk"):
         rows = opened.table(name)
         assert set(rows["gate"]) == {"open"}, name
     for text in set(opened.table("predictions")["amendments"]) | set(

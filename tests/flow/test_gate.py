@@ -59,8 +59,7 @@ def lakehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lakeh
     made.lake.replace("predictions", rows("predictions", **WHO, gate="open"))
     made.lake.replace("attributions", rows("attributions", **WHO, scope="block", gate="open"))
     made.lake.replace(
-        "dynamic_irecist",
-        rows("dynamic_irecist", site="AA", patient="AA-1", visit="T1", gate="open"),
+        "dynamic_risk", rows("dynamic_risk", site="AA", patient="AA-1", visit="T1", gate="open")
     )
     yield made
     made.lake.close()

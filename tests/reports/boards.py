@@ -68,7 +68,6 @@ def case(
         evaluators, scans, known, given, status, clock, STUDY.sections, standard
     )
     dhi = empty(BY_NAME["dhi"])
-    none = [empty(BY_NAME[name]) for name in ("predictions", "model_runs")]
     tables = {
         "patients": table(
             "patients",
@@ -96,9 +95,7 @@ def case(
         "dynamic_evidence": derive_dynamic_evidence(
             graded, today, accepted, scans, dhi, STUDY.sections, standard
         ),
-        "dynamic_irecist": derive_dynamic_irecist(
-            graded, today, *none, dhi, STUDY.sections, standard, gate="open"
-        ),
+        "dynamic_irecist": derive_dynamic_irecist(graded, today, dhi, STUDY.sections, standard),
     }
     tables["dynamic_risk"] = _risks(
         tables, scans, blocks, plan_next_scans(scans, given, STUDY.sections)
@@ -132,6 +129,7 @@ def _risks(tables, scans, known, planned):
         planned,
         none["time_to_event"],
         empty(BY_NAME["dynamic_irecist"]),
+        empty(BY_NAME["dynamic_risk"]),
     )
     sources = Sources(
         none["predictions"],

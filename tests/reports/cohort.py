@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.response.dynamic import NO_POPULATION
+from dagster_project.domain.evaluation.risk_reasons import NO_POPULATION
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.study import load_study
@@ -365,19 +365,24 @@ class _Cohort:
             advice={"open": "ct_from_day_to_day", "controlled": "as_scheduled"}.get(state, "none"),
             advice_from_day=81 if state == "open" else None,
             advice_to_day=113 if state == "open" else None,
-            question="response",
+            dhi=1.4,
+        )
+        self.add(
+            "dynamic_risk",
+            **{n: shared[n] for n in ("site", "patient", "visit", "day", "simulated")},
+            question="progression",
+            horizon_days=180,
             probability=p if asked else None,
-            lower=0.8 * p if asked else None,
-            upper=0.8 * p + 0.2 if asked else None,
+            probability_lower=0.8 * p if asked else None,
+            probability_upper=0.8 * p + 0.2 if asked else None,
+            base_rate=0.3,
+            n=40,
+            events=21,
             ood_score=1.1 if asked else None,
-            n_patients=40 if asked else None,
-            n_positive=21 if asked else None,
             in_population=asked,
             withheld=not asked,
-            model="delta_radiomics" if asked else None,
-            model_version="1" if asked else None,
+            source="supermodel" if asked else None,
             reason=None if asked else NO_POPULATION[state],
-            dhi=1.4,
             gate="open",
         )
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from dagster_project.reports import patient_reports as p
-from dagster_project.reports.summaries.tables import completed
+from dagster_project.reports.summaries.tables import completed, find_waiting
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, bare, table, whole
 from tests.reports.pages import Page
@@ -71,12 +71,15 @@ def test_the_states_are_those_of_the_table():
 
 
 def test_probability_label_and_advice_stand_beside_the_state():
-    shown = whole()["dynamic_irecist"].filter(pl.col("probability").is_not_null())
+    settled = whole()["dynamic_risk"].join(
+        find_waiting(whole()), on=["site", "patient"], how="anti", maintain_order="left"
+    )
+    shown = settled.filter(pl.col("probability").is_not_null())
     reading = shown.row(0, named=True)
     text = Page(render(reading["patient"])).text
     assert f"{100 * reading['probability']:.0f} %" in text
-    assert f"95 % interval {100 * reading['lower']:.0f} % to" in text
-    assert "novelty 1.1; by 40 patients, 21 with the outcome" in text
+    assert f"95 % interval {100 * reading['probability_lower']:.0f} % to" in text
+    assert "of all 30 %; 21 of 40 behind it; sums and days alone" in text
     assert "it may advise, and it never gives a response or the date of an event" in text
 
 
@@ -202,7 +205,7 @@ def test_while_a_case_waits_no_number_of_a_read_is_shown(status):
     assert bool(shown) != waiting, shown
     assert ("waiting for arbitration" in text) == waiting
     assert ("待仲裁" in text) == waiting
-    assert ("Probability of response" in text) != waiting
+    assert ("Progression or death within 180 days" in text) != waiting
     assert ("best by iRECIST" in text) != waiting
 
 
@@ -215,16 +218,16 @@ def test_in_the_index_a_waiting_patient_has_no_state():
 def test_a_reading_of_an_earlier_night_is_marked():
     closed = {
         **whole(),
-        "dynamic_irecist": whole()["dynamic_irecist"].with_columns(
+        "dynamic_risk": whole()["dynamic_risk"].with_columns(
             gate=pl.lit("closed"),
             amendments=pl.lit(
                 "agreement.icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because"
             ),
         ),
     }
-    for text in (Page(render(PLAIN, closed)).text, Page(index(closed)).text):
-        assert "gate closed: of an earlier night" in text
-        assert "质控未放行" in text
+    text = Page(render(PLAIN, closed)).text
+    assert "gate closed: of an earlier night" in text
+    assert "质控未放行" in text
     assert (
         "icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because"
         in Page(render(PLAIN, closed)).text

@@ -497,11 +497,15 @@ def test_dynamic_readings_are_counted_by_visit_and_state():
         "visit": "T1",
         "advice": "ct_from_day_to_day",
         "state": "open",
-        "question": "response",
-        "in_population": False,
     }
+    asked = {"visit": "T1", "day": 55, "question": "confirmed", "in_population": True}
+    others = {**asked, "question": "progression", "in_population": False, "withheld": True}
     found = summarise_dynamic(
-        table("dynamic_irecist", [{**A, **row, "withheld": True}, {**B, **row, "withheld": False}])
+        table("dynamic_irecist", [{**A, **row}, {**B, **row}]),
+        table(
+            "dynamic_risk",
+            [{**A, **asked, "withheld": True}, {**B, **asked, "withheld": False}, {**A, **others}],
+        ),
     )
     assert found == [
         {
@@ -510,7 +514,7 @@ def test_dynamic_readings_are_counted_by_visit_and_state():
             "patients": 2,
             "states": {"open": 2},
             "advice": {"ct_from_day_to_day": 2},
-            "shown": 0,
+            "shown": 1,
             "withheld": 1,
         }
     ]

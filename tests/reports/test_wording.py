@@ -12,8 +12,14 @@ import pytest
 
 from dagster_project.domain.cohort.eligibility import CRITERIA
 from dagster_project.lake.columns import IRECIST_RESPONSES, RECIST_RESPONSES
-from dagster_project.lake.tables import DYNAMIC_IRECIST, PATIENTS, QUARANTINE, READER_AGREEMENT
-from dagster_project.reports import wording
+from dagster_project.lake.tables import (
+    DYNAMIC_IRECIST,
+    DYNAMIC_RISK,
+    PATIENTS,
+    QUARANTINE,
+    READER_AGREEMENT,
+)
+from dagster_project.reports import risks, wording
 
 
 @pytest.mark.parametrize(
@@ -24,7 +30,9 @@ from dagster_project.reports import wording
         (wording.MEASUREMENTS, READER_AGREEMENT.column("measurement").allowed),
         (wording.STATES, DYNAMIC_IRECIST.column("state").allowed),
         (wording.BLOCK_STATUS, DYNAMIC_IRECIST.column("block_status").allowed),
-        (wording.QUESTIONS, DYNAMIC_IRECIST.column("question").allowed),
+        (risks.QUESTIONS, DYNAMIC_RISK.column("question").allowed),
+        (risks.SOURCES, DYNAMIC_RISK.column("source").allowed),
+        (risks.COMPARED, DYNAMIC_RISK.column("compared").allowed),
         (wording.ADVICE, DYNAMIC_IRECIST.column("advice").allowed),
     ],
 )

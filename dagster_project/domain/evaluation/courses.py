@@ -49,8 +49,10 @@ class Course:
         Day of the next planned CT as of each visit.
     progression, death
         Progression-free and overall survival from day 0; None where it cannot be counted.
-    shown
-        Rows of `dynamic_irecist` by visit.
+    states
+        State of `dynamic_irecist` by visit.
+    risks
+        Rows of `dynamic_risk` by visit.
     """
 
     patient: Patient
@@ -61,7 +63,8 @@ class Course:
     planned: Mapping[str, int | None] = field(default_factory=dict)
     progression: Survival | None = None
     death: Survival | None = None
-    shown: Mapping[str, Row] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    risks: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     simulated: bool = False
 
     def replay(self, irecist: Rules) -> list[Situation]:
@@ -81,6 +84,9 @@ class Landmark:
     `number` counts visits after baseline; days count from the visit. `earliest_days` dates a
     progression on the day after the last CT without it, `days` on the CT that shows it.
     `responds_next` says that the next visit is CR or PR; None without a next visit.
+    `response_risk` and `progression_risk` are the probabilities that the standard shows, the latter
+    of its longest horizon; of the questions asked `asked` counts all and `withheld` those without a
+    number.
     """
 
     patient: Patient
@@ -100,9 +106,10 @@ class Landmark:
     died: bool | None
     responds_next: bool | None
     state_of_table: str | None
-    probability: float | None
-    question: str | None
-    why_withheld: str | None
+    response_risk: float | None
+    progression_risk: float | None
+    asked: int
+    withheld: int
 
 
 def landmarks_of(course: Course, irecist: Rules) -> Iterator[Landmark]:
@@ -112,7 +119,7 @@ def landmarks_of(course: Course, irecist: Rules) -> Iterator[Landmark]:
     ):
         later = _from(course.progression, visit["day"])
         alive = _from(course.death, visit["day"])
-        shown = course.shown.get(visit["visit"], {})
+        risks = [r for r in course.risks.get(visit["visit"], ()) if r["in_population"]]
         yield Landmark(
             patient=course.patient,
             visit=visit["visit"],
@@ -130,11 +137,19 @@ def landmarks_of(course: Course, irecist: Rules) -> Iterator[Landmark]:
             days_alive=alive.days if alive else None,
             died=alive.event if alive else None,
             responds_next=_responds_next(course.visits[place + 1 :]),
-            state_of_table=shown.get("state"),
-            probability=shown.get("probability"),
-            question=shown.get("question"),
-            why_withheld=shown.get("reason") if shown.get("withheld") else None,
+            state_of_table=course.states.get(visit["visit"]),
+            response_risk=_shown(risks, "response_when_stable"),
+            progression_risk=_shown(risks, "progression"),
+            asked=len(risks),
+            withheld=sum(r["withheld"] for r in risks),
         )
+
+
+def _shown(risks: Sequence[Row], question: str) -> float | None:
+    """The probability that is shown of a question, of its longest horizon."""
+    own = [r for r in risks if r["question"] == question]
+    longest = max(own, key=lambda r: r["horizon_days"], default=None)
+    return None if longest is None else longest["probability"]
 
 
 def _difference(earlier: int | None, later: int | None) -> int | None:

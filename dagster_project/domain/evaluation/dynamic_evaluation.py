@@ -151,9 +151,8 @@ def _replay_figures(landmarks: Sequence[Landmark]) -> Iterator[Figure]:
     if known:
         same = sum(r.state == r.state_of_table for r in known)
         yield share(head, "standard", "states_as_then", same, len(known))
-        held = sum(r.why_withheld is not None for r in known)
-        given = held + sum(r.probability is not None for r in known)
-        yield share(head, "standard", "probabilities_withheld", held, given)
+        held, asked = sum(r.withheld for r in known), sum(r.asked for r in known)
+        yield share(head, "standard", "probabilities_withheld", held, asked)
 
 
 def _row(figure: Figure) -> dict[str, Any]:
@@ -188,6 +187,7 @@ def courses_of(
     planned: pl.DataFrame,
     time_to_event: pl.DataFrame,
     dynamic: pl.DataFrame,
+    risks: pl.DataFrame,
 ) -> list[Course]:
     """Courses of the lake's patients who have a visit after baseline.
 
@@ -197,15 +197,15 @@ def courses_of(
         Responses, blocks and planned CTs as of each visit (as_of_visits.py).
     blocks
         The table irecist_blocks.
-    timepoints, time_to_event, dynamic
-        Those tables, the last one dynamic_irecist.
+    timepoints, time_to_event, dynamic, risks
+        Those tables, the last two dynamic_irecist and dynamic_risk.
     """
     accepted = responses.filter(evaluator=ACCEPTED).sort("scan_date", "visit", nulls_last=True)
     visits = _by_patient(accepted)
     today = _by_patient(blocks.filter(evaluator=ACCEPTED).sort("block"))
     then = _by_patient(known.filter(evaluator=ACCEPTED).sort("block"))
-    scans, next_cts, times, shown = (
-        _by_patient(frame) for frame in (timepoints, planned, time_to_event, dynamic)
+    scans, next_cts, times, states, answers = (
+        _by_patient(frame) for frame in (timepoints, planned, time_to_event, dynamic, risks)
     )
     return [
         Course(
@@ -217,7 +217,8 @@ def courses_of(
             planned=_by_visit(next_cts[who], "planned_scan_day"),
             progression=_survival(times[who], "pfs"),
             death=_survival(times[who], "os"),
-            shown=_by_visit(shown[who]),
+            states=_by_visit(states[who], "state"),
+            risks=_of_visits(answers[who]),
             simulated=own[0]["simulated"],
         )
         for who, own in sorted(visits.items())
@@ -231,6 +232,13 @@ def _day_of_baseline(scans: Sequence[Row]) -> int | None:
 def _by_visit(rows: Sequence[Row], column: str | None = None) -> dict[str, Any]:
     """Rows, or a column of theirs, by visit."""
     return {row["visit"]: row[column] if column else row for row in rows}
+
+
+def _of_visits(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["visit"]].append(row)
+    return found
 
 
 def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:

@@ -24,22 +24,32 @@ from dagster_project.domain.evaluation.risk_answers import (
     answer_by_supermodel,
     enrolled_share,
 )
+from dagster_project.domain.evaluation.risk_reasons import (
+    ABSTAINS,
+    EMPTY_CLASS,
+    HAS_RESPONDED,
+    NO_BOUNDS,
+    NO_CLASS,
+    NO_OPEN_BLOCK,
+    NO_POPULATION,
+    NO_PREDICTION,
+    NO_SUMS,
+    NOT_COUNTED,
+    NOT_ELIGIBLE,
+    NOT_STABLE,
+    OTHER_EDGES,
+    SCANNED_BEFORE,
+    TOO_NEW,
+    TOO_WIDE,
+    WAITS,
+)
 from dagster_project.domain.evaluation.supermodel import is_landmark
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.domain.response.comparison_classes import NEXT, Comparison, Resolved, compare
-from dagster_project.domain.response.dynamic import (
-    ABSTAINS,
-    HAS_PROGRESSED,
-    HAS_RESPONDED,
-    NO_POPULATION,
-    NO_PREDICTION,
-    TOO_NEW,
-    TOO_WIDE,
-)
 from dagster_project.domain.response.dynamic_standard import Standard
 from dagster_project.domain.response.findings import Rules
-from dagster_project.domain.response.irecist import PROGRESSED, RESPONDED
-from dagster_project.domain.response.iupd_cohort import NOT_BY_TARGETS, labelled
+from dagster_project.domain.response.irecist import RESPONDED
+from dagster_project.domain.response.iupd_cohort import labelled
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DYNAMIC_RISK
 
@@ -54,21 +64,6 @@ RESPONSE, WHEN_STABLE, PROGRESSION, CONFIRMED = (
     "progression",
     "confirmed",
 )
-
-WAITS = "withheld: the case waits for its arbiter"
-NOT_ELIGIBLE = "withheld: the patient is not eligible"
-NOT_STABLE = "withheld: the disease is not stable at this visit"
-NO_SUMS = "withheld: a sum of diameters is missing at this visit, at baseline, or before"
-NO_OPEN_BLOCK = "withheld: no block of unconfirmed progression is open"
-NO_CLASS = f"withheld: {NOT_BY_TARGETS}"
-NOT_COUNTED = "withheld: the block is not in the table of progressions"
-OTHER_EDGES = "withheld: the shipped comparison classes are of other margins"
-EMPTY_CLASS = "withheld: no progression of this class was scanned again"
-SCANNED_BEFORE = (
-    "withheld: a CT since the iUPD has neither confirmed nor reset, "
-    "and the class is of the first CT alone"
-)
-NO_BOUNDS = "withheld: no interval could be given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +250,6 @@ def _why_not_stable(landmark: Landmark) -> str | None:
         return NO_POPULATION[landmark.state]
     if landmark.irecist in RESPONDED:
         return HAS_RESPONDED
-    if landmark.irecist in PROGRESSED:
-        return HAS_PROGRESSED
     return None if landmark.irecist in STABLE else NOT_STABLE
 
 

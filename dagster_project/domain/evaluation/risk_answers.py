@@ -21,6 +21,15 @@ from dagster_project.domain.evaluation.comparators import (
 )
 from dagster_project.domain.evaluation.courses import Landmark
 from dagster_project.domain.evaluation.figures import folds_of
+from dagster_project.domain.evaluation.risk_reasons import (
+    BAD_SLOPE,
+    FEW_PROGRESSIONS,
+    FEW_RESPONDERS,
+    HELD_BACK,
+    NO_BETTER,
+    NO_MODEL,
+    NO_SLOPE,
+)
 from dagster_project.domain.evaluation.supermodel import (
     bounds_of_stack,
     risks_of_stack,
@@ -37,14 +46,6 @@ Row = Mapping[str, Any]
 Patient = tuple[str, str]
 Place = tuple[str, str, str]
 """Site, patient and visit."""
-
-NO_MODEL = "no model for the task of {visit}"
-FEW_RESPONDERS = "withheld: {events} responders behind it, at least {minimum} are needed"
-FEW_PROGRESSIONS = "withheld: {events} events over all landmarks, at least {minimum} are needed"
-BAD_SLOPE = "withheld: the calibration slope is {slope:.2f}, not within {low:g} to {high:g}"
-NO_SLOPE = "withheld: no calibration slope can be estimated"
-HELD_BACK = "withheld: the rule of promotion held the model back"
-NO_BETTER = "withheld: the model does no better than the size of the tumour"
 
 
 class Given(NamedTuple):

@@ -116,7 +116,7 @@ def _of_stable(
         counts,
         why,
     )
-    shown = [r for r in stable if r.probability is not None and r.question == "response"]
+    shown = [r for r in stable if r.response_risk is not None]
     yield from _shown_response(shown, head, sections)
 
 
@@ -131,7 +131,7 @@ def _shown_response(
 ) -> Iterator[Figure]:
     """The probabilities that the standard shows, which models of folds gave."""
     labels = np.array([_responds(r) for r in shown], dtype=bool)
-    scores = np.array([r.probability for r in shown], dtype=np.float64)
+    scores = np.array([r.response_risk for r in shown], dtype=np.float64)
     size = np.array([change_of_size(r) for r in shown], dtype=np.float64)
     counts, folds = (len(shown), int(labels.sum())), sections["model"]["folds"]
     why = too_few(*counts, sections["evaluation"]) if shown else NOT_SHOWN
@@ -383,12 +383,12 @@ def _brier(
 def _shown_progression(
     rows: Sequence[Landmark], head: Population, rules: Rules
 ) -> Iterator[Figure]:
-    """The standard's probability of being free of progression, where it shows one."""
-    shown = [r for r in rows if r.probability is not None and r.question == "progression_free"]
+    """The standard's risk of progression, where it shows one."""
+    shown = [r for r in rows if r.progression_risk is not None]
     if not shown:
         yield withheld(head, "standard", "c_index", "1", NOT_SHOWN, len(rows))
         return
-    scores = np.array([r.probability for r in shown], dtype=np.float64)
+    scores = -np.array([r.progression_risk for r in shown], dtype=np.float64)
     yield _concordance(times_of(shown, rules["folds"]), scores, head, "standard", "c_index", rules)
 
 

@@ -1,6 +1,6 @@
-"""Dynamic iRECIST: state, block and advice of each visit, and a probability where one may be shown.
+"""Dynamic iRECIST: state, block and advice of each visit, which need no model and no gate.
 
-It advises and never changes a response; a block decides before any probability.
+It advises when to look again and never changes a response.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import polars as pl
 
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.domain.response.dynamic_standard import Standard
-from dagster_project.domain.response.endpoints import LANDMARK
 from dagster_project.domain.response.findings import Rules
-from dagster_project.domain.response.irecist import PROGRESSED, RESPONDED
 from dagster_project.domain.response.irecist_blocks import FINAL, window_of
 from dagster_project.domain.response.responses import ACCEPTED
 from dagster_project.lake.schema import polars_schema
@@ -35,23 +33,6 @@ ADVICE = {
 IN_BLOCK = ("iUPD", "iCPD", "iNE")
 """Responses that a visit within a block may have."""
 
-NO_POPULATION = {
-    "open": "withheld: a block is open, and no model was trained on such patients",
-    "reset": "withheld: progression was reset, and no model applies to such patients",
-    "confirmed": "the state leaves nothing to predict",
-    "closed": "the state leaves nothing to predict",
-    "not_gradable": "withheld: the visit cannot be graded",
-}
-"""Why a state has no probability."""
-
-HAS_PROGRESSED = "withheld: the patient has progressed and is not of the model's population"
-HAS_RESPONDED = "withheld: the patient has responded and is not of the model's population"
-COMPLETE = "the state leaves nothing to predict"
-NO_MODEL = "no model for the task of {visit}"
-NO_PREDICTION = "the patient is not in the training cohort"
-ABSTAINS = "withheld: the model abstains, its members disagree by {spread:.2f}"
-TOO_NEW = "withheld: the patient is unlike those of the training, novelty {novelty:.1f}"
-TOO_WIDE = "withheld: the interval is {width:.2f} wide"
 NO_DAYS = "no date of a first cycle: no day is counted"
 
 Row = Mapping[str, Any]
@@ -70,51 +51,26 @@ class Situation:
     window: tuple[int | None, int | None] = (None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The model for a patient and its prediction; None where there is none."""
-
-    run: Row | None
-    prediction: Row | None
-
-
 def derive_dynamic_irecist(
     responses: pl.DataFrame,
     blocks: pl.DataFrame,
-    predictions: pl.DataFrame,
-    model_runs: pl.DataFrame,
     dhi: pl.DataFrame,
     sections: Mapping[str, Rules],
     standard: Standard,
-    *,
-    gate: str,
 ) -> pl.DataFrame:
     """One row per patient and visit of the accepted responses.
 
     1. state and block status by `situations_of`, as of the visit; advice by ADVICE, that of an open
        block with the days of its window
-    2. the models of the task of this visit: the champion, then the newest candidate; the first
-       with a prediction for the patient is taken: of the fold in which the patient was held out, or
-       of a model that was not trained on the patient at all
-    3. its probability with bounds, novelty and the patients behind it; withheld, with the reason,
-       where the patient is not of its population, where it abstains, and where novelty or interval
-       exceed the protocol's limits (`why_withheld`)
-    4. evidence: change of the sum from baseline; DHI from T0 to this visit
+    2. evidence: change of the sum from baseline; DHI from T0 to this visit
 
-    State, block and advice need no model and no gate. The responses are copied. `gate` is the state
-    of the gate, which every row bears.
+    The responses are copied. Probabilities are in dynamic_risk.
 
     Returns
     -------
     pl.DataFrame
         The table dynamic_irecist.
     """
-    model = sections["model"]
-    chosen = _chosen_models(model_runs, (model["champion_alias"], model["alias"]))
-    given: dict[tuple[str, ...], Row] = {
-        (p["site"], p["patient"], p["task"], p["model"], p["model_version"]): p
-        for p in predictions.iter_rows(named=True)
-    }
     heterogeneity = {
         (h["site"], h["patient"], h["to_visit"]): h["dhi"]
         for h in dhi.iter_rows(named=True)
@@ -126,10 +82,8 @@ def derive_dynamic_irecist(
     for who, visits in sorted(_by_patient(accepted).items()):
         situations = situations_of(visits, own_blocks[who], sections["irecist"])
         for visit, situation in zip(visits, situations, strict=True):
-            source = _source_of(visit, chosen.get(visit["visit"], []), given)
-            why = why_withheld(visit, situation, source, sections)
             evidence = heterogeneity.get((*who, visit["visit"]))
-            rows.append(_row(visit, situation, source, why) | {"dhi": evidence, "gate": gate})
+            rows.append(_row(visit, situation) | {"dhi": evidence})
     stamped = [
         {**row, "standard_version": standard.version, "standard_digest": standard.digest}
         for row in rows
@@ -142,20 +96,6 @@ def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
     for row in frame.iter_rows(named=True):
         found[row["site"], row["patient"]].append(row)
     return found
-
-
-def _chosen_models(model_runs: pl.DataFrame, aliases: Sequence[str]) -> dict[str, list[Row]]:
-    """The newest run of each alias by task, in the order of the aliases."""
-    chosen: dict[str, list[Row]] = {}
-    for alias in aliases:
-        newest = (
-            model_runs.filter(pl.col("alias") == alias)
-            .sort("trained_at")
-            .unique("task", keep="last")
-        )
-        for run in newest.iter_rows(named=True):
-            chosen.setdefault(run["task"], []).append(run)
-    return chosen
 
 
 def situations_of(visits: Sequence[Row], blocks: Sequence[Row], irecist: Rules) -> list[Situation]:
@@ -231,66 +171,7 @@ def _window(opened: Row, so_far: Sequence[Row], irecist: Rules) -> tuple[int | N
     return soonest, max(soonest, last)
 
 
-def _source_of(visit: Row, runs: Sequence[Row], given: Mapping[tuple[str, ...], Row]) -> Source:
-    who = (visit["site"], visit["patient"], visit["visit"])
-    for run in runs:
-        found = given.get((*who, run["model"], run["model_version"]))
-        if found is not None:
-            return Source(run, found)
-    return Source(runs[0] if runs else None, None)
-
-
-def why_withheld(
-    visit: Row, situation: Situation, source: Source, sections: Mapping[str, Rules]
-) -> str | None:
-    """Why a visit has no probability; None where it has one.
-
-    1. the state is none that a model was trained on
-    2. nothing is left to predict (iCR)
-    3. by its response the patient was left out of the training ([model] early_outcome_policy)
-    4. no model, or none with a prediction for the patient
-    5. the model abstains
-    6. novelty above `ood_score_maximum`
-    7. an interval wider than `interval_maximum`; one that was not computed is not wide
-    """
-    if situation.state in NO_POPULATION:
-        return NO_POPULATION[situation.state]
-    if visit["irecist_response"] == "iCR":
-        return COMPLETE
-    decided = _why_decided(visit, sections["model"]["early_outcome_policy"])
-    if decided:
-        return decided
-    if source.run is None:
-        return NO_MODEL.format(visit=visit["visit"])
-    if source.prediction is None:
-        return NO_PREDICTION
-    return _why_unsure(source.prediction, sections["dynamic"])
-
-
-def _why_decided(visit: Row, decided: str) -> str | None:
-    state = visit["irecist_response"]
-    if decided != "keep" and state in PROGRESSED:
-        return HAS_PROGRESSED
-    responded = state in RESPONDED and visit["visit"] != LANDMARK
-    return HAS_RESPONDED if decided == "exclude" and responded else None
-
-
-def _why_unsure(prediction: Row, dynamic: Rules) -> str | None:
-    if prediction["abstained"]:
-        return ABSTAINS.format(spread=prediction["ensemble_sd"])
-    if (
-        prediction["ood_score"] is not None
-        and prediction["ood_score"] > dynamic["ood_score_maximum"]
-    ):
-        return TOO_NEW.format(novelty=prediction["ood_score"])
-    bounds = (prediction["lower"], prediction["upper"])
-    if None not in bounds and bounds[1] - bounds[0] > dynamic["interval_maximum"]:
-        return TOO_WIDE.format(width=bounds[1] - bounds[0])
-    return None
-
-
-def _row(visit: Row, situation: Situation, source: Source, why: str | None) -> dict[str, Any]:
-    prediction, run, shown = source.prediction or {}, source.run or {}, why is None
+def _row(visit: Row, situation: Situation) -> dict[str, Any]:
     advice = ADVICE[situation.state]
     no_days = advice == "ct_from_day_to_day" and None in situation.window
     return {
@@ -302,20 +183,6 @@ def _row(visit: Row, situation: Situation, source: Source, why: str | None) -> d
         "advice": advice,
         "advice_from_day": situation.window[0],
         "advice_to_day": situation.window[1],
-        "question": "progression_free" if visit["visit"] == LANDMARK else "response",
-        **{
-            name: prediction[name] if shown else None
-            for name in ("probability", "lower", "upper", "ood_score")
-        },
-        **{name: run[name] if shown else None for name in ("n_patients", "n_positive")},
-        "in_population": situation.state == "controlled" and why not in _OUTSIDE,
-        "withheld": not shown and bool(prediction),
-        "model": run["model"] if shown else None,
-        "model_version": run["model_version"] if shown else None,
         "change_from_baseline_percent": visit["change_from_baseline_percent"],
-        "reason": "; ".join(filter(None, (why, NO_DAYS if no_days else None))) or None,
-        "amendments": prediction.get("amendments") if shown else None,
+        "reason": NO_DAYS if no_days else None,
     }
-
-
-_OUTSIDE = frozenset({HAS_PROGRESSED, HAS_RESPONDED, COMPLETE})

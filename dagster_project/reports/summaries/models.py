@@ -70,11 +70,16 @@ def newest_ledger_line(ledger: pl.DataFrame) -> Row | None:
     return ledger.sort("line").row(-1, named=True) if ledger.height else None
 
 
-def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
-    """By visit and iRECIST response: patients by state and advice, probabilities shown and not."""
+def summarise_dynamic(dynamic: pl.DataFrame, risks: pl.DataFrame) -> list[Row]:
+    """By visit and iRECIST response: patients by state and advice, probabilities shown and not.
+
+    Probabilities are those of the questions that are asked of a patient.
+    """
+    asked = risks.filter("in_population").select("site", "patient", "visit", "withheld")
     order = ["iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iUPD", "iCPD", "iNE", "iNED"]
     rows = []
     for (visit, response), part in dynamic.group_by("visit", "irecist_response"):
+        held = part.join(asked, on=["site", "patient", "visit"])["withheld"]
         rows.append(
             {
                 "visit": visit,
@@ -82,8 +87,8 @@ def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
                 "patients": part.height,
                 "states": dict(part.group_by("state").len().iter_rows()),
                 "advice": dict(part.group_by("advice").len().iter_rows()),
-                "shown": part["probability"].drop_nulls().len(),
-                "withheld": int(part["withheld"].sum()),
+                "shown": int((~held).sum()),
+                "withheld": int(held.sum()),
             }
         )
     return sorted(rows, key=lambda r: (r["visit"], order.index(r["irecist_response"])))

@@ -26,7 +26,9 @@ STANDARD = standard_of(STUDY)
 ERROR = STUDY.section("dynamic")["reader_error"]
 
 
-def course(sizes, visits=None, events=(), given=(0, 21, 42, 63, 84), dynamic=None, doubtful=()):
+def course(
+    sizes, visits=None, events=(), given=(0, 21, 42, 63, 84), dynamic=None, risks=None, doubtful=()
+):
     """The course of one patient; `doubtful` are visits at which the new lesion is equivocal."""
     count = max(map(len, sizes.values()))
     rows = lesions(**sizes).with_columns(
@@ -49,6 +51,7 @@ def course(sizes, visits=None, events=(), given=(0, 21, 42, 63, 84), dynamic=Non
         plan_next_scans(scans, treated, sections),
         derive_time_to_event(today, treated, ends, table("patients", {}), scans, ENDPOINTS),
         empty(BY_NAME["dynamic_irecist"]) if dynamic is None else dynamic,
+        empty(BY_NAME["dynamic_risk"]) if risks is None else risks,
     )
     return found
 

@@ -52,18 +52,28 @@ def test_response_at_the_next_visit():
 
 
 def test_what_the_table_and_the_standard_show_is_beside_it():
-    rows = table(
-        "dynamic_irecist",
-        {"visit": "T1", "state": "controlled", "probability": 0.3, "question": "response"},
-        {"visit": "T2", "state": "open", "withheld": True, "reason": "withheld: why"},
+    states = table(
+        "dynamic_irecist", {"visit": "T1", "state": "controlled"}, {"visit": "T2", "state": "open"}
     )
-    first, second = landmarks({"L1": [50, 45, 70]}, dynamic=rows)
-    assert (first.state_of_table, first.probability, first.why_withheld) == (
-        "controlled",
-        0.3,
-        None,
+    asked = {"in_population": True, "withheld": False}
+    risks = table(
+        "dynamic_risk",
+        {"visit": "T1", "question": "response_when_stable", "probability": 0.3, **asked},
+        {"visit": "T1", "question": "progression", "horizon_days": 90, "probability": 0.1, **asked},
+        {
+            "visit": "T1",
+            "question": "progression",
+            "horizon_days": 180,
+            "probability": 0.2,
+            **asked,
+        },
+        {"visit": "T2", "question": "progression", "withheld": True, "in_population": True},
+        {"visit": "T2", "question": "confirmed", "withheld": True, "in_population": False},
     )
-    assert (second.probability, second.why_withheld) == (None, "withheld: why")
+    first, second = landmarks({"L1": [50, 45, 70]}, dynamic=states, risks=risks)
+    assert (first.state_of_table, first.response_risk) == ("controlled", 0.3)
+    assert (first.progression_risk, first.asked, first.withheld) == (0.2, 3, 0)
+    assert (second.progression_risk, second.asked, second.withheld) == (None, 1, 1)
 
 
 @settings(max_examples=20, deadline=None)

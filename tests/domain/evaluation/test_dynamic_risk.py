@@ -10,23 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.domain.evaluation.dynamic_risk import (
-    NO_CLASS,
-    NO_OPEN_BLOCK,
-    NOT_ELIGIBLE,
-    SCANNED_BEFORE,
-    WAITS,
-    Sources,
-    derive_dynamic_risk,
-)
-from dagster_project.domain.evaluation.risk_answers import (
+from dagster_project.domain.evaluation.dynamic_risk import Sources, derive_dynamic_risk
+from dagster_project.domain.evaluation.risk_reasons import (
+    ABSTAINS,
     FEW_PROGRESSIONS,
     FEW_RESPONDERS,
+    HAS_RESPONDED,
     HELD_BACK,
+    NO_BOUNDS,
+    NO_CLASS,
     NO_MODEL,
+    NO_OPEN_BLOCK,
+    NO_POPULATION,
+    NO_PREDICTION,
+    NOT_ELIGIBLE,
+    SCANNED_BEFORE,
+    TOO_NEW,
+    TOO_WIDE,
+    WAITS,
 )
 from dagster_project.domain.response.comparison_classes import shipped_classes
-from dagster_project.domain.response.dynamic import HAS_RESPONDED
 from dagster_project.domain.response.iupd_cohort import derive_iupd_cohort
 from dagster_project.domain.response.progression_free import Survival
 from dagster_project.domain.response.sum_error import ReaderError
@@ -203,7 +206,7 @@ def predicted(patients, *, good, task="T1", seed=5):
     random = np.random.default_rng(seed)
     rows = []
     for k, patient in enumerate(patients):
-        p = float(np.clip(random.normal(0.5, 0.22), 0.05, 0.95))
+        p = float(np.clip(random.normal(0.5, 0.3), 0.05, 0.95))
         truth = bool(random.random() < p)
         rows.append(
             {
@@ -239,6 +242,41 @@ def test_a_model_that_beats_size_answers_the_question_of_stable_patients():
     shown = rows.filter(question="response_when_stable", withheld=False)
     assert set(shown["source"]) == {"model"}
     assert set(shown["model_version"]) == {"3"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"abstained": True, "ensemble_sd": 0.214}, ABSTAINS.format(spread=0.214)),
+        (
+            {"ood_score": DYNAMIC["ood_score_maximum"] + 2.6},
+            TOO_NEW.format(novelty=DYNAMIC["ood_score_maximum"] + 2.6),
+        ),
+        (
+            {"lower": 0.0, "upper": DYNAMIC["interval_maximum"] + 0.49},
+            TOO_WIDE.format(width=DYNAMIC["interval_maximum"] + 0.49),
+        ),
+        ({"lower": None, "upper": None}, NO_BOUNDS),
+        ({"patient": "somebody else"}, NO_PREDICTION),
+    ],
+    ids=["abstains", "unlike", "wide", "no bounds", "no prediction"],
+)
+def test_of_a_patient_of_whom_the_model_is_not_sure_nothing_is_shown(changes, why):
+    people = stable()
+    rows = predicted([c.patient[1] for c in people], good=True)
+    rows[0] |= changes
+    found = derive(people, predictions=rows, runs=[RUN])
+    row = at(found, "T1", "response_when_stable", patient="P0")
+    assert (row["reason"], row["in_population"]) == (why, True)
+
+
+def test_the_planted_pseudoprogressor_is_withheld_whatever_the_model_says():
+    people = stable()
+    mine = course({"L1": [50, 65, 40]})
+    rows = predicted([c.patient[1] for c in people], good=True)
+    rows.append({**rows[0], "patient": "BJCH-A", "probability": 1e-5, "fold": None})
+    found = derive([mine, *people], predictions=rows, runs=[RUN])
+    assert at(found, "T1", "response_when_stable")["reason"] == NO_POPULATION["open"]
 
 
 def test_a_model_that_does_not_gives_way_to_size_which_has_too_few_responders():

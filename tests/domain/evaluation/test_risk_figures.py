@@ -23,6 +23,7 @@ def landmark(name=0, **changed):
     """A first visit, stable, at which nothing has happened after two years."""
     facts = {
         "patient": ("BJCH", f"BJCH-{name:03}"),
+        "visit": "T1",
         "number": 1,
         "state": "controlled",
         "recist": "SD",
@@ -38,9 +39,10 @@ def landmark(name=0, **changed):
         "died": False,
         "responds_next": False,
         "state_of_table": "controlled",
-        "probability": None,
-        "question": None,
-        "why_withheld": None,
+        "response_risk": None,
+        "progression_risk": None,
+        "asked": 0,
+        "withheld": 0,
     }
     return Landmark(**{**facts, **changed})
 
@@ -127,8 +129,7 @@ def test_the_standards_probability_of_staying_free_of_progression_is_judged_wher
             n,
             days=SOON // 2 if n % 2 else 700,
             event=bool(n % 2),
-            probability=0.2 if n % 2 else 0.8,
-            question="progression_free",
+            progression_risk=0.8 if n % 2 else 0.2,
         )
         for n in range(2 * ENOUGH)
     ]
@@ -165,13 +166,7 @@ def test_response_of_all_and_of_the_stable():
 
 def shown(count, probability):
     return [
-        landmark(
-            n,
-            sum_mm=50.0 - n % 7,
-            responds_next=bool(n % 2),
-            probability=probability(n),
-            question="response",
-        )
+        landmark(n, sum_mm=50.0 - n % 7, responds_next=bool(n % 2), response_risk=probability(n))
         for n in range(count)
     ]
 

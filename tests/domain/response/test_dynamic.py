@@ -1,4 +1,4 @@
-"""The dynamic layer: the block decides before any probability, and what is not sure is withheld."""
+"""The dynamic layer: the block decides, whatever came before or comes later."""
 
 from __future__ import annotations
 
@@ -9,38 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.domain.response.dynamic import (
-    COMPLETE,
-    HAS_PROGRESSED,
-    HAS_RESPONDED,
-    NO_DAYS,
-    NO_POPULATION,
-    NO_PREDICTION,
-    derive_dynamic_irecist,
-    why_withheld,
-)
+from dagster_project.domain.response.dynamic import NO_DAYS, derive_dynamic_irecist
 from dagster_project.domain.response.dynamic_standard import Standard
 from dagster_project.domain.response.irecist import assess_irecist
 from dagster_project.domain.response.irecist_blocks import Event, find_blocks
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DYNAMIC_IRECIST
 from tests.domain.courses import IRECIST, RECIST, STUDY, course
-from tests.domain.records import DAY_ZERO, MOMENT, table
+from tests.domain.records import DAY_ZERO, table
 from tests.domain.test_response_invariants import drawn_courses
 
-MODEL, DYNAMIC = STUDY.section("model"), STUDY.section("dynamic")
 EARLY = IRECIST["confirmation_earliest_days"] - IRECIST["confirmation_tolerance_days"]
 LATE = IRECIST["confirmation_latest_days"] + IRECIST["confirmation_tolerance_days"]
-RUN = {
-    "task": "T1",
-    "model": "dhi",
-    "model_version": "3",
-    "alias": MODEL["alias"],
-    "trained_at": MOMENT,
-    "n_patients": 120,
-    "n_positive": 57,
-}
-SURE = {"probability": 0.2, "lower": 0.1, "upper": 0.3, "ood_score": 1.0, "abstained": False}
 
 
 def rows_of(baseline, visits, events=()):
@@ -75,7 +55,7 @@ def rows_of(baseline, visits, events=()):
     return table("responses", *responses), table("irecist_blocks", *blocks)
 
 
-def derive(drawn=None, events=(), runs=(RUN,), gate="open", without_days=False, **changes):
+def derive(drawn=None, events=(), without_days=False):
     responses, blocks = rows_of(*(drawn or course(L1=[100, 95])), events)
     if without_days:
         responses = responses.with_columns(day=pl.lit(None, pl.Int32))
@@ -84,17 +64,7 @@ def derive(drawn=None, events=(), runs=(RUN,), gate="open", without_days=False, 
         {"scope": "patient", "lesion": "*", "from_visit": "T0", "to_visit": "T1", "dhi": 1.4},
         {"scope": "lesion", "lesion": "L1", "from_visit": "T0", "to_visit": "T1", "dhi": 9.0},
     )
-    prediction = {"task": "T1", "model": "dhi", "model_version": "3", **SURE, **changes}
-    found = derive_dynamic_irecist(
-        responses,
-        blocks,
-        table("predictions", prediction),
-        table("model_runs", *runs),
-        dhi,
-        STUDY.sections,
-        Standard("1", "d" * 16),
-        gate=gate,
-    )
+    found = derive_dynamic_irecist(responses, blocks, dhi, STUDY.sections, Standard("1", "d" * 16))
     assert found.schema == polars_schema(DYNAMIC_IRECIST)
     return {row["visit"]: row for row in found.to_dicts()}
 
@@ -151,112 +121,14 @@ def test_a_ct_that_cannot_be_read_past_the_window_asks_for_the_next_one_at_once(
     )
 
 
+def test_change_and_dhi_from_baseline_stand_beside_it():
+    assert derive()["T1"]["dhi"] == 1.4
+
+
 def test_without_a_first_cycle_there_are_no_days_and_a_reason():
     found = derive(course(L1=[100, 130]), without_days=True)["T1"]
     assert (found["advice"], found["advice_from_day"]) == ("ct_from_day_to_day", None)
     assert NO_DAYS in found["reason"]
-
-
-def test_a_probability_stands_with_its_bounds_novelty_and_patients():
-    found = derive()["T1"]
-    names = ("probability", "lower", "upper", "ood_score", "n_patients", "n_positive", "dhi")
-    assert [found[name] for name in names] == [0.2, 0.1, 0.3, 1.0, 120, 57, 1.4]
-    assert (found["question"], found["model"], found["model_version"]) == ("response", "dhi", "3")
-    assert (found["in_population"], found["withheld"], found["reason"]) == (True, False, None)
-
-
-def test_at_the_landmark_the_probability_is_of_another_thing():
-    found = derive(course(L1=[100, 95, 95]), runs=(RUN | {"task": "T2"},), task="T2")["T2"]
-    assert (found["question"], found["probability"]) == ("progression_free", 0.2)
-
-
-NUMBERS = ("probability", "lower", "upper", "ood_score", "n_patients", "n_positive", "model")
-
-
-@pytest.mark.parametrize(
-    ("written", "changes", "reason"),
-    [
-        ({"L1": [100, 130]}, {}, NO_POPULATION["open"]),
-        ({"L1": [100, "gone"]}, {}, COMPLETE),
-        ({"L1": [100, 60]}, {}, HAS_RESPONDED),
-        ({"L1": [100, None]}, {}, NO_POPULATION["not_gradable"]),
-        (
-            {"L1": [100, 95]},
-            {"abstained": True, "ensemble_sd": 0.214},
-            "withheld: the model abstains, its members disagree by 0.21",
-        ),
-        (
-            {"L1": [100, 95]},
-            {"ood_score": DYNAMIC["ood_score_maximum"] + 2.6},
-            f"withheld: the patient is unlike those of the training, novelty "
-            f"{DYNAMIC['ood_score_maximum'] + 2.6:.1f}",
-        ),
-        (
-            {"L1": [100, 95]},
-            {"lower": 0.0, "upper": DYNAMIC["interval_maximum"] + 0.49},
-            f"withheld: the interval is {DYNAMIC['interval_maximum'] + 0.49:.2f} wide",
-        ),
-        ({"L1": [100, 95]}, {"patient": "BJCH-B"}, NO_PREDICTION),
-        ({"L1": [100, 95]}, {"model_version": "2"}, NO_PREDICTION),
-    ],
-)
-def test_what_is_withheld_has_its_reason_and_no_number(written, changes, reason):
-    found = derive(course(**written), **changes)["T1"]
-    assert [found[name] for name in NUMBERS] == [None] * len(NUMBERS)
-    assert found["reason"] == reason
-    assert found["withheld"] == (reason != NO_PREDICTION)
-
-
-def test_the_planted_pseudoprogressor_is_withheld_whatever_the_probability():
-    found = derive(course(L1=[100, 130]), probability=1e-5, lower=0.0, upper=0.99, ood_score=4.6)
-    row = found["T1"]
-    assert (row["state"], row["probability"], row["withheld"]) == ("open", None, True)
-
-
-def test_without_a_model_state_and_advice_stay():
-    found = derive(course(L1=[100, 130]), runs=(), gate="closed")["T1"]
-    assert (found["state"], found["advice"], found["gate"]) == (
-        "open",
-        "ct_from_day_to_day",
-        "closed",
-    )
-    assert derive(runs=())["T1"]["reason"] == "no model for the task of T1"
-
-
-def test_bounds_that_were_not_computed_are_not_wide():
-    found = derive(lower=None, upper=None, ood_score=None)["T1"]
-    assert (found["probability"], found["lower"]) == (0.2, None)
-
-
-@pytest.mark.parametrize(
-    ("decided", "response", "why"),
-    [
-        ("exclude", "iPR", HAS_RESPONDED),
-        ("exclude_progressed", "iPR", None),
-        ("keep", "iPR", None),
-        ("exclude", "iUPD", HAS_PROGRESSED),
-        ("keep", "iUPD", None),
-    ],
-)
-def test_the_population_is_that_of_the_protocol(decided, response, why):
-    from dagster_project.domain.response.dynamic import Situation, Source
-
-    visit = {"visit": "T1", "irecist_response": response}
-    sections = {**STUDY.sections, "model": {**MODEL, "early_outcome_policy": decided}}
-    source = Source(RUN, {**SURE, "ensemble_sd": None})
-    assert why_withheld(visit, Situation("controlled"), source, sections) == why
-
-
-def test_the_newest_model_with_the_alias_is_taken_and_the_champion_before_it():
-    old = RUN | {"model": "size", "model_version": "9", "trained_at": MOMENT - timedelta(1)}
-    assert derive(runs=(RUN, old))["T1"]["model"] == "dhi"
-    champion = RUN | {
-        "model_version": "1",
-        "alias": MODEL["champion_alias"],
-        "trained_at": MOMENT - timedelta(9),
-    }
-    for version in ("1", "3"):
-        assert derive(runs=(RUN, champion), model_version=version)["T1"]["model_version"] == version
 
 
 EVENTS = st.lists(
@@ -268,9 +140,9 @@ EVENTS = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(drawn_courses(), EVENTS, st.sampled_from(["open", "closed"]))
-def test_an_open_block_reads_neither_as_response_nor_as_scheduled(drawn, events, gate):
-    found = derive(drawn, events, gate=gate)
+@given(drawn_courses(), EVENTS)
+def test_an_open_block_reads_neither_as_response_nor_as_scheduled(drawn, events):
+    found = derive(drawn, events)
     responses, _ = rows_of(*drawn, events)
     for row in responses.iter_rows(named=True):
         reading = found[row["visit"]]
@@ -279,12 +151,9 @@ def test_an_open_block_reads_neither_as_response_nor_as_scheduled(drawn, events,
             assert row["irecist_response"] in {"iUPD", "iNE"}
             assert reading["advice"] == "ct_from_day_to_day"
             assert reading["advice_from_day"] <= reading["advice_to_day"]
-        if reading["state"] != "controlled":
-            assert reading["probability"] is None
         if row["irecist_response"] in {"iUPD", "iCPD"}:
             assert reading["state"] in {"open", "confirmed", "closed"}
             assert reading["advice"] != "as_scheduled"
-        assert (reading["probability"] is None) == (reading["reason"] is not None)
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,4 +1,4 @@
-"""Risks of a visit as a board page shows them: numbers with what is behind them, or the reasons."""
+"""Risks of a visit as pages show them: numbers with what is behind them, or the reasons."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def risks_of(rows: Sequence[Row], *, may_show: bool) -> dict[str, Any]:
         Whether both reads are locked and settled.
     """
     if not may_show:
-        return {"shown": [], "reasons": [], "nothing": NOT_SHOWN, "closed": False}
+        return {"shown": [], "reasons": [], "nothing": NOT_SHOWN, "closed": False, "amendments": []}
     asked = [r for r in rows if r["in_population"] or r["question"] != "confirmed"]
     shown = [_number(r) for r in asked if not r["withheld"]]
     held = [r for r in asked if r["withheld"]]
@@ -65,7 +65,14 @@ def risks_of(rows: Sequence[Row], *, may_show: bool) -> dict[str, Any]:
         "reasons": [_reason(why, [r for r in held if r["reason"] == why]) for why in reasons],
         "nothing": None if rows else NOT_YET,
         "closed": any(r["gate"] == "closed" for r in rows),
+        "amendments": _amendments(rows),
     }
+
+
+def _amendments(rows: Sequence[Row]) -> list[str]:
+    """Decisions by which the protocol is looser than registered, each once."""
+    lines = [line for r in rows for line in (r["amendments"] or "").splitlines()]
+    return list(dict.fromkeys(lines))
 
 
 def _question(row: Row) -> Both:
