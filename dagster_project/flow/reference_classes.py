@@ -67,14 +67,13 @@ def write_classes(file: Path, study: Study) -> str:
 def _outcomes_at_next(graded: Graded, trial: Trial, study: Study) -> dict[str, str]:
     """What the next evaluable CT made of the first block of each subject who had one."""
     courses = courses_of_trial(graded, trial["DM"], study.section("endpoints"))
-    found: dict[str, str] = {}
+    found: dict[str, str | None] = {}
     for course in courses:
         first = next((b for b in course.blocks if b["block"] == 1), None)
         if first is not None:
             visit = next_evaluable(first, course.visits, study.section("irecist"))
-            outcome = next_outcome(first, visit)
-            found |= {} if outcome is None else {course.patient[1]: outcome}
-    return found
+            found[course.patient[1]] = next_outcome(first, visit)
+    return {subject: outcome for subject, outcome in found.items() if outcome is not None}
 
 
 def _entry(

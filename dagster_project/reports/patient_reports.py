@@ -281,12 +281,11 @@ def list_visits(own: Tables, *, may_show: bool = False) -> list[Row]:
     Response and reading are None where there is none; risks are those of `risks_of`.
     """
     responses = {r["visit"]: r for r in _accepted(own["responses"]).to_dicts()}
-    risks = own["dynamic_risk"].sort("question", "horizon_days").to_dicts()
     readings = {
         r["visit"]: r
         | {
             "reason_zh": chinese_reason(r["reason"] or ""),
-            "risks": risks_of([k for k in risks if k["visit"] == r["visit"]], may_show=may_show),
+            "risks": risks_of(_risks_at(own, r["visit"]), may_show=may_show),
         }
         for r in own["dynamic_irecist"].to_dicts()
     }
@@ -312,6 +311,10 @@ def list_visits(own: Tables, *, may_show: bool = False) -> list[Row]:
         )
         for visit in order
     ]
+
+
+def _risks_at(own: Tables, visit: str) -> list[Row]:
+    return own["dynamic_risk"].filter(visit=visit).sort("question", "horizon_days").to_dicts()
 
 
 def _visit(

@@ -59,10 +59,12 @@ def risks_of(rows: Sequence[Row], *, may_show: bool) -> dict[str, Any]:
     asked = [r for r in rows if r["in_population"] or r["question"] != "confirmed"]
     shown = [_number(r) for r in asked if not r["withheld"]]
     held = [r for r in asked if r["withheld"]]
-    reasons = list(dict.fromkeys(r["reason"] for r in held))
+    by_reason: dict[str, list[Row]] = {}
+    for row in held:
+        by_reason.setdefault(row["reason"], []).append(row)
     return {
         "shown": shown,
-        "reasons": [_reason(why, [r for r in held if r["reason"] == why]) for why in reasons],
+        "reasons": [_reason(why, own) for why, own in by_reason.items()],
         "nothing": None if rows else NOT_YET,
         "closed": any(r["gate"] == "closed" for r in rows),
         "amendments": _amendments(rows),
