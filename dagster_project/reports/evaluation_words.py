@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from dagster_project.domain.evaluation.published_supermodel import published_supermodel
+from dagster_project.lake.reasons import chinese_reason
 from dagster_project.protocol import Protocol
+from dagster_project.reports.wording import number
 
 Pair = tuple[str, str]
 
@@ -17,10 +20,12 @@ QUESTIONS: Mapping[str, tuple[Pair, Pair]] = {
             "or a size that does no better than the base rate predicts nothing. A progression is "
             "dated by the CT that shows it, and once more by the day after the last CT without "
             "it, or by the middle of the two; the truth lies between. One model of all visits "
-            "learns from the later ones as well.",
+            "learns from the later ones as well. In {source} that model has C {trials} after the "
+            "first, second and third visit, the RECIST category {category}.",
             "人群为该次随访时疾病受控者。大小指ln(S/S0)；疗效类别或大小若不优于基础率，则无预测价值。"
             "进展日期分别取发现进展的CT之日，以及此前最后一次无进展CT的次日或两者的中点；真实日期在两者之间。"
-            "各访视合一模型亦利用后续访视的数据。",
+            "各访视合一模型亦利用后续访视的数据。在{source_zh}中，该模型于第一、二、三次随访后的"
+            "C指数为{trials_zh}，RECIST类别为{category_zh}。",
         ),
     ),
     "response_when_stable": (
@@ -217,6 +222,7 @@ def question_words(question: str, protocol: Protocol) -> tuple[Pair, Pair]:
     irecist, study, risk = protocol.irecist, protocol.study, protocol.risk
     signed, signed_zh = _signed(protocol)
     numbers = {
+        **_of_trials(),
         "rate": risk.extra_cts_per_progression,
         "band": risk.rate_band,
         "signed": signed,
@@ -227,6 +233,24 @@ def question_words(question: str, protocol: Protocol) -> tuple[Pair, Pair]:
         "planned": study.target_responders + study.target_non_responders,
     }
     return heading, (english.format(**numbers), chinese.format(**numbers))
+
+
+def _of_trials() -> Mapping[str, str]:
+    """C of the supermodel and of the category in the trials that were published."""
+    shipped = published_supermodel()
+    own = [
+        f"{number(v['c_index'], 2)} ({number(v['lower'], 2)}–{number(v['upper'], 2)})"
+        for v in shipped["visit"]
+    ]
+    category = [number(v["c_index_of_category"], 2) for v in shipped["visit"]]
+    return {
+        "source": shipped["source"],
+        "source_zh": chinese_reason(shipped["source"]),
+        "trials": ", ".join(own),
+        "trials_zh": "、".join(own).replace(" (", "（").replace(")", "）"),
+        "category": ", ".join(category),
+        "category_zh": "、".join(category),
+    }
 
 
 def _signed(protocol: Protocol) -> Pair:

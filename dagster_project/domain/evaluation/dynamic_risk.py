@@ -6,7 +6,7 @@ It changes no response, state or advice, and gives no date of an event.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -131,12 +131,15 @@ def derive_dynamic_risk(
     waiting
         Patients whose case waits for an arbiter: nothing is learnt from them, or shown.
     """
-    responders = _responders(sources.outcomes)
+    responders = {
+        who: responds
+        for who, responds in _responders(sources.outcomes).items()
+        if who not in waiting
+    }
     shares = Shares(enrolled_share(responders), sections["endpoints"]["target_prevalence"])
-    settled = [replace(c, progression=None) if c.patient in waiting else c for c in courses]
     asked = [
         *_at_baseline(sources, waiting, shares, sections),
-        *_after(settled, waiting, sources, (responders, shares), sections),
+        *_after(courses, waiting, sources, (responders, shares), sections),
     ]
     stamp = {
         "standard_version": standard.version,
@@ -198,7 +201,7 @@ def _after(
 ) -> Iterator[Asked]:
     """The questions at visits after baseline."""
     landmarks = {c.patient: list(landmarks_of(c, sections["irecist"])) for c in courses}
-    everything = [r for rows in landmarks.values() for r in rows]
+    everything = [r for who, rows in landmarks.items() if who not in waiting for r in rows]
     responders, shares = known
     stable = _answer_when_stable(everything, sources, shares, sections)
     sized = [r for r in everything if is_landmark(r)]
@@ -206,7 +209,7 @@ def _after(
         horizon: answer_by_supermodel(sized, horizon, responders, shares, sections)
         for horizon in sections["evaluation"]["horizons_days"]
     }
-    blocks = _Classes(sources.cohort, sections)
+    blocks = _Classes(sources.cohort, waiting, sections)
     for course in courses:
         waits = WAITS if course.patient in waiting else None
         for visit, landmark in zip(course.visits, landmarks[course.patient], strict=True):
@@ -262,11 +265,13 @@ def _why_not_landmark(landmark: Landmark) -> str | None:
 class _Classes:
     """The comparison classes of the next evaluable CT, each without the patient's own blocks."""
 
-    def __init__(self, cohort: pl.DataFrame, sections: Mapping[str, Rules]) -> None:
+    def __init__(
+        self, cohort: pl.DataFrame, waiting: Collection[Patient], sections: Mapping[str, Rules]
+    ) -> None:
         self.blocks = {
             (b["site"], b["patient"], b["opened_visit"]): b for b in cohort.iter_rows(named=True)
         }
-        self.labelled: list[Resolved] = labelled(cohort)
+        self.labelled: list[Resolved] = [b for b in labelled(cohort) if b.patient not in waiting]
         self.rules = sections
 
     def answer(self, course: Course, landmark: Landmark) -> tuple[Answer, str | None]:

@@ -10,6 +10,7 @@ import statsmodels.api as sm
 from lifelines import KaplanMeierFitter
 
 from dagster_project.domain.evaluation.comparators import EARLIEST, MIDPOINT, VISIT, days_of
+from dagster_project.domain.evaluation.published_supermodel import published_supermodel
 from dagster_project.domain.evaluation.supermodel import (
     LATER_VISIT,
     bounds_of_stack,
@@ -18,7 +19,9 @@ from dagster_project.domain.evaluation.supermodel import (
     risks_of_stack,
     stack_landmarks,
 )
+from dagster_project.flow.reference_supermodel import SHIPPED, main, write_figures
 from dagster_project.statistics.concordance import concordance_index
+from tests.domain.courses import STUDY
 from tests.domain.evaluation.courses import landmarks
 
 HORIZON = 90.0
@@ -137,3 +140,14 @@ def test_landmarks_are_controlled_visits_with_sums():
     opened, *_ = landmarks({"L1": [50, 80]})
     assert not is_landmark(opened)
     assert stack_landmarks([replace(first, number=9)], 2).visits.tolist() == [LATER_VISIT]
+
+
+@pytest.mark.real_data
+def test_what_is_shipped_is_what_the_published_sums_give(shared_data):
+    """C of at least .6 at each of the first three visits, the category's .05 lower or more."""
+    file = shared_data / "response" / "target_lesion_diameters_studies_1_3.csv"
+    assert write_figures(file, STUDY) == SHIPPED.read_text(encoding="utf-8")
+    assert main([str(file), "--check"]) == 0
+    for visit in published_supermodel()["visit"]:
+        assert visit["lower"] >= 0.6
+        assert visit["c_index"] - visit["c_index_of_category"] >= 0.05
