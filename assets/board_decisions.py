@@ -23,6 +23,7 @@ from dagster_project.resources import Lakehouse
         "responses",
         "dynamic_evidence",
         "dynamic_irecist",
+        "dynamic_risk",
     ],
 )
 def board_decisions(lakehouse: Lakehouse) -> dg.MaterializeResult:

@@ -157,7 +157,7 @@ OF_ALL_SITES = {
     "response_rates": "of the eligible patients, or of everyone where no hospital has one",
     "dynamic_risk": "models and classes are of the patients of all sites",
     "iupd_cohort": "margins are in units of what the readers of all sites differ by",
-    "dynamic_irecist": "behind the gate, which is judged over all sites",
+    "dynamic_irecist": "DHI beside the state is calibrated on the lesions of all sites",
     "board_decisions": "pages show the readers' error and the comparison classes of all sites",
     "dynamic_evaluation": "comparators and classes are fitted on other patients of all sites",
 }
