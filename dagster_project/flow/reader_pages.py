@@ -163,7 +163,7 @@ def _picture(folder: Path, place: tuple[Any, ...], window: str) -> bytes:
     from dagster_project.reports.places import FORMAT, draw_place
 
     name = fingerprint("place", FORMAT, place, window, slices_of(folder))
-    file = folder / "pictures" / f"{name}.png"
+    file = folder / "places" / f"{name}.png"
     if not file.is_file():
         series = _series(folder)
         write_whole(file, draw_place(series.image, series.affine, place, window))
