@@ -92,7 +92,7 @@ def show(case: str) -> None:
             row["site"], case, (row["reader_a"], row["reader_b"])
         ).items()
     }
-    names = ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")
+    names = ("responses", "timepoints", *WITH_LESIONS)
     own = {
         name: frame.filter(patient=case)
         for name, frame in zip(names, lakehouse.read(*names), strict=True)
