@@ -10,11 +10,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import polars as pl
 
 from dagster_project.domain.reading.agreement import decided_early, why_no_arbiter
+from dagster_project.domain.reading.blinded_names import lesion_names
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import ARBITRATIONS, QUARANTINE
 
@@ -120,19 +122,18 @@ def find_cases(
     responses = _grouped(reader_responses.iter_rows(named=True))
     cases = {}
     for patient in sorted(readers):
+        own, pairs_of = lesions.get(patient, []), paired.get(patient, [])
+        everybody = {
+            *readers[patient],
+            *(r["evaluator"] for r in responses.get(patient, [])),
+            *chain.from_iterable(p["readers"] for p in pairs_of),
+        }
+        names = lesion_names(patient[1], {r["lesion"] for r in own}, everybody)
         compared = _two_reads(responses.get(patient, []), readers[patient])
-        triggers = _response_triggers(compared, rules) + _dice_triggers(
-            lesions.get(patient, []), rules["dice_arbitrate"]
-        )
+        triggers = _response_triggers(compared, rules)
+        triggers += _dice_triggers(own, names, rules["dice_arbitrate"])
         if triggers:
-            own = lesions.get(patient, [])
             simulated = any(r["simulated"] for r in [*own, *responses.get(patient, [])])
-            pairs_of = paired.get(patient, [])
-            everybody = {
-                *readers[patient],
-                *(r["evaluator"] for r in responses.get(patient, [])),
-                *(n for p in pairs_of for n in p["readers"]),
-            }
             cases[patient] = Case(
                 patient,
                 readers[patient],
@@ -226,9 +227,9 @@ def _sums_differ(a: float | None, b: float | None, rules: Mapping[str, Any]) -> 
     return abs(a - b) > max(rules["sum_difference_mm"], rules["sum_difference_ratio"] * (a + b) / 2)
 
 
-def _dice_triggers(lesions: Sequence[Row], limit: float) -> list[str]:
+def _dice_triggers(lesions: Sequence[Row], names: Mapping[str, str], limit: float) -> list[str]:
     return [
-        f"dice {r['visit']} {r['lesion']}"
+        f"dice {r['visit']} {names[r['lesion']]}"
         for r in lesions
         if r["dice_minimum"] is not None and r["dice_minimum"] < limit
     ]

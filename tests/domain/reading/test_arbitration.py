@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import polars as pl
 import pytest
 
 from dagster_project.domain.reading.agreement import derive_pairs, derive_reader_agreement
@@ -69,6 +70,11 @@ def triggers(graded=SAME, pairs=None):
 
 def overall(*responses_by_visit):
     return [{"overall_response": r} for r in responses_by_visit]
+
+
+def test_no_trigger_says_whose_lesion_it_is():
+    pairs = reads(0.3).with_columns(lesion=pl.lit("L5 (R2)"))
+    assert triggers(pairs=pairs) == ["dice T0 L5", "dice T1 L5"]
 
 
 def test_columns_are_those_of_the_tables():
