@@ -102,6 +102,7 @@ NO_REASONS = {
 }
 """Sentences of the collected modules that are something else, by module."""
 
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PROSE = re.compile(r"(?:\b[a-z]{2,}\b[,:]? ){2}\b[a-z]+\b")
 """Three English words in a row."""
 
@@ -162,7 +163,12 @@ def _numbered(text: str) -> str:
 
 
 def english_left(text: str) -> bool:
-    """Whether a template still shows a piece of English prose where a hospital reads Chinese."""
+    """Whether a template still shows a piece of English prose where a hospital reads Chinese.
+
+    A message of a command bears both languages, and needs no entry.
+    """
+    if CHINESE.search(text):
+        return False
     shown = re.sub(r"\{\w*(:\w+)?\}", "7", text)
     return all(
         PROSE.search(COMMAND.sub("", translate(shown)))

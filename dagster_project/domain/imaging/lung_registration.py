@@ -61,7 +61,10 @@ SHARED_LEAST = 0.5
 ANGLE_MOST_DEG = 20.0
 """Nobody lies on the table turned by more than this from one scan to the next."""
 
-NO_LUNGS = "no lungs were found on the {which} scan"
+NO_LUNGS = {
+    "earlier": "no lungs were found on the earlier scan",
+    "later": "no lungs were found on the later scan",
+}
 NO_FIT = "the lungs of the two scans do not fit each other"
 CUT = "the two scans have less than half of the lungs in common"
 
@@ -174,7 +177,7 @@ def _in_free_air(piece: sitk.Image, air: Mask) -> bool:
 def _chest(ct: Ct, which: str) -> _Chest:
     densities, lungs = find_lungs(ct)
     if not lungs.any():
-        raise LungsError(NO_LUNGS.format(which=which))
+        raise LungsError(NO_LUNGS[which])
     mask = sitk.GetImageFromArray(lungs.astype(np.uint8))
     mask.CopyInformation(densities)
     around = sitk.BinaryDilate(mask, [RIM_VOXELS] * 3)
