@@ -18,9 +18,6 @@ from dagster_project.domain.imaging.grids import affine_of, in_the_image
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-METHOD = "rigid_lungs"
-"""Name of the method in the tables."""
-
 GRID_MM = 4.0
 """Spacing at which lungs are laid over each other: a rigid motion needs no finer one."""
 

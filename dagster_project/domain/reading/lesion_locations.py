@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from dagster_project.domain.imaging.grids import to_index
-from dagster_project.domain.imaging.lung_registration import METHOD, LungMotion
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import LESION_LOCATIONS
+
+if TYPE_CHECKING:
+    from dagster_project.domain.imaging.lung_registration import LungMotion
+
+METHOD = "rigid_lungs"
+"""How places are found (`domain/imaging/lung_registration.py`)."""
 
 Row = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]

@@ -123,8 +123,8 @@ EMPTY = sitk.Image([40, 40, 40], sitk.sitkInt16)
 @pytest.mark.parametrize(
     ("earlier", "later", "reason"),
     [
-        (EMPTY, chest(), NO_LUNGS.format(which="earlier")),
-        (chest(), EMPTY, NO_LUNGS.format(which="later")),
+        (EMPTY, chest(), NO_LUNGS["earlier"]),
+        (chest(), EMPTY, NO_LUNGS["later"]),
         (chest(), chest(wide=1.3), NO_FIT),
         (chest(), chest(mirrored=True), NO_FIT),
         (chest()[:, :, :38], chest()[:, :, 40:], CUT),
