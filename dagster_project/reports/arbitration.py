@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.reading.arbitration import mask_readers
-from dagster_project.domain.reading.lesion_locations import FAR
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.summaries.reading import count_triggers, summarise_monitoring
 from dagster_project.reports.summaries.tables import (
@@ -134,6 +133,8 @@ def list_responses(
 
 def far_from_place(locations: pl.DataFrame, letters: Mapping[str, str]) -> list[Row]:
     """Outlines far from where the lesion is expected from the scan before, by reader's letter."""
+    from dagster_project.domain.reading.lesion_locations import FAR
+
     rows = locations.filter(pl.col("flags").list.contains(FAR)).sort("lesion", "visit", "reader")
     return [{**row, "reader": letters.get(row["reader"], "–")} for row in rows.to_dicts()]
 
