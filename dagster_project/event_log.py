@@ -19,27 +19,36 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.event import listen
 from sqlalchemy.pool import StaticPool
 
 from dagster_project.lake.home import find_home
 
-ENDS = frozenset(
-    {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
+LAST_HERE = frozenset(
+    {
+        DagsterEventType.RUN_SUCCESS,
+        DagsterEventType.RUN_FAILURE,
+        DagsterEventType.RUN_CANCELED,
+        DagsterEventType.RUN_ENQUEUED,
+        DagsterEventType.RUN_STARTING,
+    }
 )
+"""Events after which a process writes no more of a run: it ended, or another process goes on."""
 
 
 class EventLog(SqliteEventLogStorage):
     """The event log below `dagster/history/runs` of the home that LAKEHOUSE_HOME names.
 
-    - What this process writes goes over one connection to each database: the run's own, closed when
-      the run ends, and the index. What is only read, of other runs, is opened and closed as before.
+    - What this process writes goes over one connection to each of two databases, which stays open:
+      the index, and that of the run last written, until the run ends or another process takes it
+      over. What is only read, of other runs, is opened and closed as before.
     - A power loss can take the last events. It cannot damage the database, whose journal is written
       ahead, nor the lake, which syncs by itself.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._held: dict[str, Engine] = {}
+        self._engines: dict[str, Engine] = {}
         self._known_tables: set[str] = set()
         self._known_indexes: set[str] = set()
         super().__init__(base_dir, inst_data)
@@ -57,16 +66,19 @@ class EventLog(SqliteEventLogStorage):
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event; whoever watches the run's file notices, as the journal is another."""
-        for shard in (event.run_id, INDEX_SHARD_NAME):
-            self._hold(shard)
+        written = {event.run_id, INDEX_SHARD_NAME}
+        for shard in self._engines.keys() - written:
+            self._close(shard)
+        for shard in written:
+            self._open(shard)
         super().store_event(event)
         os.utime(self.path_for_shard(event.run_id))
-        if event.is_dagster_event and event.dagster_event_type in ENDS:
-            self._let_go(event.run_id)
+        if event.is_dagster_event and event.dagster_event_type in LAST_HERE:
+            self._close(event.run_id)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        engine = self._held.get(shard)
+        engine = self._engines.get(shard)
         if engine is None:
             with super()._connect(shard) as connection:
                 yield connection
@@ -74,23 +86,23 @@ class EventLog(SqliteEventLogStorage):
         with self._db_lock, engine.begin() as connection:
             yield connection
 
-    def _hold(self, shard: str) -> None:
+    def _open(self, shard: str) -> None:
         with self._db_lock:
-            if shard in self._held:
+            if shard in self._engines:
                 return
             engine = create_engine(
                 self.conn_string_for_shard(shard),
                 poolclass=StaticPool,
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
-            event.listen(engine, "connect", _set_up)
+            listen(engine, "connect", _set_up)
             self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
             self._initialized_dbs.add(shard)
-            self._held[shard] = engine
+            self._engines[shard] = engine
 
-    def _let_go(self, shard: str) -> None:
+    def _close(self, shard: str) -> None:
         with self._db_lock:
-            if engine := self._held.pop(shard, None):
+            if engine := self._engines.pop(shard, None):
                 engine.dispose()
 
     def has_table(self, table_name: str) -> bool:
@@ -108,12 +120,12 @@ class EventLog(SqliteEventLogStorage):
     def delete_events(self, run_id: str) -> None:
         """Delete the events of a run, whose file may be removed after that."""
         super().delete_events(run_id)
-        self._let_go(run_id)
+        self._close(run_id)
 
     def dispose(self) -> None:
-        """Close what is held open."""
-        for shard in list(self._held):
-            self._let_go(shard)
+        """Close what is open."""
+        for shard in list(self._engines):
+            self._close(shard)
         super().dispose()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.test_utils import create_run_for_test
 
 from dagster_project.commands.run import install_dagster_settings
 from dagster_project.event_log import EventLog
@@ -88,6 +89,20 @@ def test_the_file_of_a_run_that_ended_is_closed(home: Home, instance: dg.Dagster
     instance.delete_run(first)
     (home.dagster / "history" / "runs" / f"{first}.db").unlink()
     assert run(instance) not in {first, second}
+
+
+def test_a_process_that_starts_runs_elsewhere_has_none_of_them_open(
+    home: Home, instance: dg.DagsterInstance
+) -> None:
+    """The daemon writes a few events of each run, for years."""
+    runs = [create_run_for_test(instance, job_name="site") for _ in range(3)]
+    for made in runs:
+        instance.report_engine_event("created", made)
+    assert {Path(name).stem for name in open_files(home)} >= {runs[-1].run_id, "index"}
+    assert not any(made.run_id in name for name in open_files(home) for made in runs[:-1])
+    starting = dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, job_name="site")
+    instance.report_dagster_event(starting, runs[-1].run_id)
+    assert not any(made.run_id in name for name in open_files(home) for made in runs)
 
 
 def test_who_watches_a_run_sees_its_events_while_it_goes_on(
