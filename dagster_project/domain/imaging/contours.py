@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import pdist
 
 from dagster_project.domain.imaging.grids import to_index
 from dagster_project.domain.imaging.headers import whole_number
@@ -31,6 +30,10 @@ from dagster_project.domain.imaging.series import Series
 from dagster_project.domain.imaging.structure_sets import Roi, list_rois, named_images
 
 Floats = npt.NDArray[np.float64]
+
+_DEGREES = np.radians(np.arange(180))
+DIRECTIONS = np.array([np.cos(_DEGREES), np.sin(_DEGREES)])
+"""Unit vectors (2, 180) in the plane, a degree apart."""
 
 NEAREST_SLICE = 0.5 + 1e-3
 """A contour up to half a spacing from a slice belongs to that slice."""
@@ -190,7 +193,7 @@ def _outline(roi: Roi, on_series: ImageSeries, series: Series) -> Outline:
     whole = [c for c in unique if not _loses_pixels(c.polygon, series.shape)]
     found = {
         "cut_by_images": bool(cut),
-        "longest_outside": _longest_mm(cut, series) > _longest_mm(whole, series),
+        "longest_outside": bool(cut) and _longest_mm(cut, series) > _longest_mm(whole, series),
         "repeated_contours": len(unique) < len(used),
         "crossing_contours": crossing
         or (not by_xor and any(_crosses_itself(c.polygon, series.shape) for c in unique)),
@@ -398,6 +401,10 @@ def _loses_pixels(polygon: Floats, shape: tuple[int, int, int]) -> bool:
 
 
 def _longest_mm(contours: Iterable[_Contour], series: Series) -> float:
-    """The longest distance between two vertices of one contour; 0 without contours."""
+    """The longest extent of one contour, to 0.004 % (`DIRECTIONS`); 0 without contours.
+
+    Any number of vertices is taken: their distances in pairs would need memory by its square.
+    """
     spacing = np.linalg.norm(series.affine[:3, :2], axis=0)
-    return max((float(pdist(c.polygon * spacing).max()) for c in contours), default=0.0)
+    extents = (np.ptp((c.polygon * spacing) @ DIRECTIONS, axis=0).max() for c in contours)
+    return float(max(extents, default=0.0))
