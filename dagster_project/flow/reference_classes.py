@@ -6,7 +6,6 @@ Run `python -m dagster_project.flow.reference_classes FILE [--check]`, FILE the 
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +21,9 @@ from dagster_project.domain.response.comparison_classes import (
     progression_margin,
 )
 from dagster_project.domain.response.iupd_cohort import next_evaluable, next_outcome
-from dagster_project.flow.trial_tables import Trial, grade_tables, read_trial
-from dagster_project.study import Study, load_study
+from dagster_project.flow.shipped_references import read_trial_file, write_or_check
+from dagster_project.flow.trial_tables import Trial, grade_tables
+from dagster_project.study import Study
 
 HEAD = """\
 # Made by `python -m dagster_project.flow.reference_classes`; do not edit.
@@ -39,9 +39,7 @@ licence = "CC BY 4.0"
 
 def write_classes(file: Path, study: Study) -> str:
     """The classes as TOML."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / file.name).write_bytes(file.read_bytes())
-        trial = read_trial(Path(folder))
+    trial = read_trial_file(file)
     dynamic, recist = study.section("dynamic"), study.section("recist")
     graded = grade_tables(trial, study)
     following = _outcomes_at_next(graded, trial, study)
@@ -96,14 +94,7 @@ def _entry(
 
 def main(arguments: list[str]) -> int:
     """Write the classes, or with --check say whether they are what would be written."""
-    text = write_classes(Path(arguments[0]), load_study())
-    if "--check" in arguments:
-        current = SHIPPED.read_text(encoding="utf-8")
-        if current != text:
-            sys.stderr.write(f"{SHIPPED.name} is not what the trials' sums give\n")
-        return int(current != text)
-    SHIPPED.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check(arguments, write_classes, SHIPPED)
 
 
 if __name__ == "__main__":

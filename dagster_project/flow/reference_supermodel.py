@@ -6,7 +6,6 @@ Run `python -m dagster_project.flow.reference_supermodel FILE [--check]`, FILE t
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from dagster_project.domain.evaluation.published_supermodel import SHIPPED
 from dagster_project.domain.evaluation.risk_figures import VISITS, progression_figures
 from dagster_project.domain.external_trials.trial_courses import courses_of_trial
 from dagster_project.domain.response.comparison_classes import shipped_classes
-from dagster_project.flow.trial_tables import grade_tables, read_trial
-from dagster_project.study import Study, load_study
+from dagster_project.flow.shipped_references import read_trial_file, write_or_check
+from dagster_project.flow.trial_tables import grade_tables
+from dagster_project.study import Study
 
 HEAD = """\
 # Made by `python -m dagster_project.flow.reference_supermodel`; do not edit.
@@ -30,9 +30,7 @@ DIGITS = 3
 
 def write_figures(file: Path, study: Study) -> str:
     """The figures as TOML."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / file.name).write_bytes(file.read_bytes())
-        trial = read_trial(Path(folder))
+    trial = read_trial_file(file)
     courses = courses_of_trial(grade_tables(trial, study), trial["DM"], study.section("endpoints"))
     landmarks = [r for c in courses for r in landmarks_of(c, study.section("irecist"))]
     rules = study.section("evaluation")
@@ -60,14 +58,7 @@ def _entries(figures: dict[tuple[str, str, str], Figure]) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """Write the figures, or with --check say whether they are what would be written."""
-    text = write_figures(Path(arguments[0]), load_study())
-    if "--check" in arguments:
-        current = SHIPPED.read_text(encoding="utf-8")
-        if current != text:
-            sys.stderr.write(f"{SHIPPED.name} is not what the trials' sums give\n")
-        return int(current != text)
-    SHIPPED.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check(arguments, write_figures, SHIPPED)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def test_the_wheel_carries_every_template():
         "patient.html",
         "reader.css",
         "reader.html",
+        "reader_base.html",
         "reader_scan.html",
         "report.css",
         "study_report.html",

@@ -48,37 +48,36 @@ class Listening:
 
 
 @dataclass(frozen=True)
-class Peer:
+class Remote:
+    """A PACS that we call: by DICOM messages at an AE title, or by DICOMweb at `url`."""
+
+    method: str = ""
+    ae_title: str = ""
+    host: str = "127.0.0.1"
+    port: int = 104
+    tls: Tls | None = None
+    url: str = ""
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""
+
+
+@dataclass(frozen=True)
+class Peer(Remote):
     """The site's PACS: by DICOM messages (`move`, `get`) or by DICOMweb.
 
     `number_digits`: to how many digits the PACS fills a number of digits alone with zeros in front.
     """
 
     method: str = "move"
-    ae_title: str = ""
-    host: str = "127.0.0.1"
-    port: int = 104
-    tls: Tls | None = None
-    url: str = ""
-    user: str = ""
-    password_file: str = ""
-    ca: str = ""
     number_digits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Destination:
+class Destination(Remote):
     """Where results are sent: by C-STORE (`store`) as `ours`, or by STOW-RS (`stow`) to `url`."""
 
     method: str = "store"
-    ae_title: str = ""
-    host: str = "127.0.0.1"
-    port: int = 104
-    tls: Tls | None = None
-    url: str = ""
-    user: str = ""
-    password_file: str = ""
-    ca: str = ""
     ours: str = "LAKEHOUSE"
     seconds: float = 60.0
 

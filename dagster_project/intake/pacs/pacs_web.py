@@ -26,7 +26,7 @@ from dagster_project.intake.pacs.pacs_faults import (
     tls_fault,
 )
 from dagster_project.intake.pacs.pacs_pull import LEVELS, MOST_ANSWERS, Answer, Found
-from dagster_project.intake.pacs.pacs_settings import MEBIBYTE, Destination, Listening, Peer
+from dagster_project.intake.pacs.pacs_settings import MEBIBYTE, Listening, Peer, Remote
 from dagster_project.intake.pacs.pacs_tls import check_ca, check_readable
 from dagster_project.intake.vault.vault import Reception
 
@@ -239,7 +239,7 @@ class WebArchive:
             ) from None
 
 
-def open_session(peer: Peer | Destination) -> requests.Session:
+def open_session(peer: Remote) -> requests.Session:
     """Connections to a DICOMweb server with its certificates, user and password.
 
     Raises
@@ -260,7 +260,7 @@ def open_session(peer: Peer | Destination) -> requests.Session:
     return session
 
 
-def _trusted(peer: Peer | Destination) -> bool | str:
+def _trusted(peer: Remote) -> bool | str:
     """Whose certificates are taken."""
     if peer.tls:
         return peer.tls.ca
@@ -270,7 +270,7 @@ def _trusted(peer: Peer | Destination) -> bool | str:
     return True
 
 
-def _password(peer: Peer | Destination) -> str:
+def _password(peer: Remote) -> str:
     check_readable("password_file", peer.password_file)
     return Path(peer.password_file).read_text(encoding="utf-8").rstrip("\r\n")
 
