@@ -24,6 +24,7 @@ from sqlalchemy.event import listen
 from sqlalchemy.pool import StaticPool
 
 from dagster_project.lake.home import find_home
+from dagster_project.lake.interruption import uninterrupted
 
 LAST_HERE = frozenset(
     {
@@ -43,6 +44,9 @@ class EventLog(SqliteEventLogStorage):
     - What this process writes goes over one connection to each of two databases, which stays open:
       the index, and that of the run last written, until the run ends or another process takes it
       over. What is only read, of other runs, is opened and closed as before.
+    - Ctrl-C and SIGTERM wait for the statement: Dagster raises both at any moment of a step, and
+      between two of them the lock would stay held, where the event of the failure then waits for it
+      for ever.
     - A power loss can take the last events. It cannot damage the database, whose journal is written
       ahead, nor the lake, which syncs by itself.
     """
@@ -78,16 +82,17 @@ class EventLog(SqliteEventLogStorage):
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        engine = self._engines.get(shard)
-        if engine is None:
-            with super()._connect(shard) as connection:
+        with uninterrupted():
+            engine = self._engines.get(shard)
+            if engine is None:
+                with super()._connect(shard) as connection:
+                    yield connection
+                return
+            with self._db_lock, engine.begin() as connection:
                 yield connection
-            return
-        with self._db_lock, engine.begin() as connection:
-            yield connection
 
     def _open(self, shard: str) -> None:
-        with self._db_lock:
+        with uninterrupted(), self._db_lock:
             if shard in self._engines:
                 return
             engine = create_engine(
@@ -101,7 +106,7 @@ class EventLog(SqliteEventLogStorage):
             self._engines[shard] = engine
 
     def _close(self, shard: str) -> None:
-        with self._db_lock:
+        with uninterrupted(), self._db_lock:
             if engine := self._engines.pop(shard, None):
                 engine.dispose()
 

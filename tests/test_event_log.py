@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.test_utils import create_run_for_test
+from dagster._utils.interrupts import capture_interrupts, raise_interrupts_as
 
 from dagster_project.commands.run import install_dagster_settings
 from dagster_project.event_log import EventLog
@@ -152,3 +154,45 @@ def test_what_a_killed_run_wrote_is_there(home: Home, instance: dg.DagsterInstan
     assert "ASSET_MATERIALIZATION" in found
     assert found[-1] == "STEP_START"
     run(instance)
+
+
+class Stopped(BaseException):
+    """What Dagster raises within a step where a signal comes."""
+
+
+def moments_of(work: Callable[[], None], interrupted_at: int = 0) -> int:
+    """Do some work as a step of Dagster does, with SIGTERM at one call or return; their number."""
+    moments = 0
+
+    def count(*_: object) -> None:
+        nonlocal moments
+        moments += 1
+        if moments == interrupted_at:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    with capture_interrupts(), contextlib.suppress(Stopped), raise_interrupts_as(Stopped):
+        sys.setprofile(count)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+    return moments
+
+
+def test_a_signal_at_any_moment_of_a_write_leaves_the_log_to_the_next_event(home: Home) -> None:
+    """Else the event of the failure waits for ever for a lock that nobody holds."""
+    with dg.DagsterInstance.get() as instance:
+        made, log = create_run_for_test(instance, job_name="site"), instance.event_log_storage
+        assert isinstance(log, EventLog)
+
+        def write() -> None:
+            instance.report_engine_event("an event", made)
+
+        write()
+        for moment in range(1, moments_of(write), 7):
+            moments_of(write, moment)
+            assert not log._db_lock.locked(), moment
+        before = len(kinds(instance, made.run_id))
+        write()
+        assert len(kinds(instance, made.run_id)) == before + 1

@@ -63,6 +63,31 @@ def test_a_signal_within_a_transaction_is_heard_once_and_after_it() -> None:
     assert done == ["the transaction"]
 
 
+@pytest.mark.parametrize("moment", range(4))
+def test_a_signal_while_a_transaction_takes_or_returns_the_handlers_is_heard(
+    moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are taken before it, and two returned after it."""
+    own, calls = signal.signal, iter(range(100))
+
+    def then_a_signal(number: int, handler: object) -> object:
+        before = own(number, handler)  # type: ignore[arg-type]
+        if next(calls) == moment:
+            signal.raise_signal(number)
+        return before
+
+    def work(_: Callable[[], None]) -> None:
+        monkeypatch.setattr(signal, "signal", then_a_signal)
+        try:
+            with uninterrupted():
+                pass
+        finally:
+            monkeypatch.undo()
+        time.sleep(30)
+
+    assert interrupted(work).exit_code in {130, 143}
+
+
 def test_a_library_that_swallows_the_signal_is_left_at_the_next_check() -> None:
     def work(check: Callable[[], None]) -> None:
         for number in SIGNALS:  # as Dagster does

@@ -22,14 +22,22 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     heard: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    ended = False
 
     def note(number: int, _: FrameType | None) -> None:
-        heard.append(number)
+        # A signal may come between the two handlers that are set anew: then it is heard at once.
+        if ended:
+            _hand_on(number, before[signal.Signals(number)])
+        else:
+            heard.append(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
+        for number in SIGNALS:
+            signal.signal(number, note)
         yield
     finally:
+        ended = True
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if heard:
