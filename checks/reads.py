@@ -39,25 +39,25 @@ def locked(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.A
     by_site=True,
     asset=READS.name,
     description=(
-        "A patient's reads enter the lake only after as many readers as the protocol requires "
-        "have locked.\n\n"
-        "锁定的阅片者达到方案要求的人数之前，该患者的阅片不进入数据湖。"
+        "Reads of a visit enter the lake only after as many readers as the protocol requires "
+        "have locked it.\n\n"
+        "锁定某次访视的阅片者达到方案要求的人数之前，该访视的阅片不进入数据湖。"
     ),
 )
 def both_locked(
     context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
 ) -> dg.AssetCheckResult:
-    """Count patients whose reads could be seen by a reader who has not read them yet."""
+    """Count visits whose reads could be seen by a reader who has not read them yet."""
     needed = lakehouse.study.section("reads")["blinded_readers"]
     rows = _blinded(lakehouse, site_of(context))
-    readers = rows.group_by("site", "patient").agg(pl.col("reader").n_unique())
+    readers = rows.group_by("site", "patient", "visit").agg(pl.col("reader").n_unique())
     early = readers.filter(pl.col("reader") < needed)
     return dg.AssetCheckResult(
         passed=early.height == 0,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"patients": readers.height, "early": early.height},
+        metadata={"visits": readers.height, "early": early.height},
         description=(
-            f"{early.height} of {readers.height} patients with fewer than {needed} locked readers"
+            f"{early.height} of {readers.height} visits with fewer than {needed} locked readers"
         ),
     )
 

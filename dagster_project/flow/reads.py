@@ -231,7 +231,7 @@ def _close(
     """
     visits = {
         (site, scan): row["visit"]
-        for row in timepoints.iter_rows(named=True)
+        for row in timepoints.sort("scan_date", "visit", nulls_last=True).iter_rows(named=True)
         for scan in (row["scan"], *row["alternative_scans"])
     }
     noted = noted_reads(lakehouse, site, LEDGER).select(reads.columns)

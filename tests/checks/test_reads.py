@@ -47,12 +47,19 @@ def test_a_lock_that_has_not_come_is_none(lakehouse: Lakehouse, fill) -> None:
 @pytest.mark.parametrize(
     ("readers", "early"), [(("R1", "R2"), 0), (("R1",), 1), (("R1", "SITE"), 1), (("SITE",), 0)]
 )
-def test_a_patient_is_seen_when_two_readers_have_locked(
+def test_a_visit_is_seen_when_two_readers_have_locked_it(
     lakehouse: Lakehouse, fill, readers: tuple[str, ...], early: int
 ) -> None:
     fill("reads", *({**READ, "reader": reader} for reader in readers))
     result = evaluate(both_locked, lakehouse)
     assert (result.metadata["early"].value, result.passed) == (early, early == 0)
+
+
+def test_each_visit_has_its_locks(lakehouse: Lakehouse, fill) -> None:
+    both = [{**READ, "reader": reader} for reader in ("R1", "R2")]
+    fill("reads", *both, {**both[0], "visit": "T1", "scan": "S9"})
+    result = evaluate(both_locked, lakehouse)
+    assert (result.metadata["visits"].value, result.metadata["early"].value) == (2, 1)
 
 
 def test_contours_found_among_the_images_need_no_lock(lakehouse: Lakehouse, fill) -> None:

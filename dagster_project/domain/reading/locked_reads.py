@@ -1,13 +1,13 @@
 """Blinding in the data: a read is closed by its lock and never changed after it.
 
-It is shown only once both readers have locked.
+A visit is shown only once both readers have locked it, and the visits before it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,9 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
 
 Row = Mapping[str, Any]
+
+Visit = tuple[str, str, str]
+"""Site, patient and visit."""
 
 JUDGED = (
     "role",
@@ -39,7 +42,14 @@ OPEN = (
     "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED "
     "is delivered"
 )
-LOCKED_ALONE = "locked and withheld until {needed} readers have locked their reads of the patient"
+LOCKED_ALONE = (
+    "locked and withheld until {needed} readers have locked a read of this visit; "
+    "who found nothing there states so in lesions.csv, one row per lesion that is no longer present"
+)
+BEFORE_LOCKED_ALONE = (
+    "locked and withheld until {needed} readers have locked a read of {visit}, which comes before "
+    "it: the response follows from all visits up to this one"
+)
 CHANGED = (
     "changed after its lock; the read as locked is used. A read that has to be corrected is named "
     "in [reads] reopened of study.toml"
@@ -126,8 +136,10 @@ def close_reads(
        counts. Where it is refused now, what was measured on it before counts no more.
     3. A read that is locked now and was not before enters the ledger; a lock that lies in the
        future closes nothing.
-    4. Of a patient whom fewer than `blinded_readers` readers have locked, nothing is shown; open
-       reads never are. What waits is reported.
+    4. Of a visit that fewer than `blinded_readers` readers have locked nothing is shown: the other
+       reader would find a read that is still to be made. Nor is anything of the patient's visits
+       after it shown, whose response would leave it out. A visit that nobody has read holds up
+       none. Open reads are never shown. What waits is reported.
 
     Parameters
     ----------
@@ -136,8 +148,8 @@ def close_reads(
     ledger
         Reads locked before, as this function left them.
     visits
-        Visit of each (site, scan) that is there; reads of scans that are gone leave the ledger with
-        them.
+        Visit of each (site, scan) that is there, a patient's in order of time; reads of scans that
+        are gone leave the ledger with them.
     rules
         Section `reads` of study.toml.
     now
@@ -162,7 +174,7 @@ def close_reads(
         held = _held(row, before.get(place), reopened, now, closed)
         (closed.ledger if held is not None else closed.waiting).append(held or dict(row))
     closed.ledger += _missing(before, blinded, labels, reopened, closed)
-    _show(closed, rules["blinded_readers"])
+    _show(closed, list(visits), rules["blinded_readers"])
     return closed
 
 
@@ -248,24 +260,56 @@ def _missing(
     return kept
 
 
-def _show(closed: ClosedReads, needed: int) -> None:
-    readers: dict[tuple[str, str], set[str]] = defaultdict(set)
+def _show(closed: ClosedReads, scans: Sequence[tuple[str, str]], needed: int) -> None:
+    waits_for = _waits_for(closed, scans, needed)
+    closed.shown += [row for row in closed.ledger if waits_for[_visit_of(row)] is None]
+    _withhold(closed, closed.waiting, lambda _: OPEN)
+
+    def why(visit: Visit) -> str:
+        first = waits_for[visit]
+        reason = LOCKED_ALONE if first == visit else BEFORE_LOCKED_ALONE
+        return reason.format(needed=needed, visit=first[-1] if first else "")
+
+    early = [row for row in closed.ledger if waits_for[_visit_of(row)] is not None]
+    _withhold(closed, early, why)
+
+
+def _visit_of(row: Row) -> Visit:
+    return row["site"], row["patient"], row["visit"]
+
+
+def _waits_for(
+    closed: ClosedReads, scans: Sequence[tuple[str, str]], needed: int
+) -> dict[Visit, Visit | None]:
+    """By visit that somebody has read, the patient's first one up to it that too few have locked.
+
+    None where there is no such visit. `scans` are in order of time.
+    """
+    readers: dict[Visit, set[str]] = defaultdict(set)
     for row in closed.ledger:
-        readers[row["site"], row["patient"]].add(row["reader"])
-    early = [row for row in closed.ledger if len(readers[row["site"], row["patient"]]) < needed]
-    closed.shown += [
-        row for row in closed.ledger if len(readers[row["site"], row["patient"]]) >= needed
-    ]
-    _withhold(closed, closed.waiting, OPEN)
-    _withhold(closed, early, LOCKED_ALONE.format(needed=needed))
+        readers[_visit_of(row)].add(row["reader"])
+    time = {scan: number for number, scan in enumerate(scans)}
+    read = [*closed.ledger, *closed.waiting]
+    read.sort(key=lambda row: time[row["site"], row["scan"]])
+    found: dict[Visit, Visit | None] = {}
+    early: dict[tuple[str, str], Visit] = {}
+    for site, patient, name in map(_visit_of, read):
+        visit = (site, patient, name)
+        if len(readers[visit]) < needed:
+            early.setdefault((site, patient), visit)
+        found.setdefault(visit, early.get((site, patient)))
+    return found
 
 
-def _withhold(closed: ClosedReads, rows: Iterable[Row], why: str) -> None:
-    found = {(r["site"], r["patient"], r["reader"]): r for r in rows}
-    counts = Counter((r["site"], r["patient"], r["reader"]) for r in rows)
-    for (_, patient, reader), row in sorted(found.items()):
+def _withhold(closed: ClosedReads, rows: Iterable[Row], why: Callable[[Visit], str]) -> None:
+    """Report what is withheld, one row per reader and visit."""
+    by_visit: dict[tuple[Visit, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_visit[_visit_of(row), row["reader"]].append(row)
+    for (visit, reader), own in sorted(by_visit.items()):
+        _, patient, name = visit
         closed.refuse(
-            row,
-            f"{patient} reads of {reader}",
-            WITHHELD.format(n=counts[row["site"], patient, reader], why=why),
+            own[0],
+            f"{patient} {name} reads of {reader}",
+            WITHHELD.format(n=len(own), why=why(visit)),
         )

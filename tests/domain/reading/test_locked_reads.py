@@ -64,6 +64,20 @@ def reasons(refused):
             [("R1", "T0", "L1"), ("R2", "T0", "L1")],
         ),  # reading goes on at T1
         (
+            [read(), read("R2"), read(visit="T1")],
+            [("R1", "T0", "L1"), ("R2", "T0", "L1")],
+        ),  # the second reader still has to read T1, and must not find the first one's read
+        (
+            [read(v) for v in ("R1", "R2")]
+            + [read(visit="T1")]
+            + [read(v, visit="T2") for v in ("R1", "R2")],
+            [("R1", "T0", "L1"), ("R2", "T0", "L1")],
+        ),  # the response at T2 would leave T1 out
+        (
+            [read(v, visit=t) for v in ("R1", "R2") for t in ("T0", "T2")],
+            [(v, t, "L1") for v in ("R1", "R2") for t in ("T0", "T2")],
+        ),  # nobody has read T1: it holds up none
+        (
             [read("SITE", locked_at=None)],
             [("SITE", "T0", "L1")],
         ),  # among the images: nobody's blinded read
@@ -75,9 +89,21 @@ def test_what_may_be_seen(rows, shown):
 
 def test_what_waits_is_told_by_reader_with_its_number():
     _, _, refused = close(read(locked_at=None), read(lesion="L2", locked_at=None), read("R2"))
-    assert sorted(refused["item"]) == ["P1 reads of R1", "P1 reads of R2"]
+    assert sorted(refused["item"]) == ["P1 T0 reads of R1", "P1 T0 reads of R2"]
     assert "2 reads are open and withheld" in reasons(refused)
     assert "1 reads are locked and withheld until 2 readers" in reasons(refused)
+
+
+def test_a_visit_that_one_reader_has_locked_is_named_and_so_is_what_waits_for_it():
+    rows = [read(v, visit=t) for v in ("R1", "R2") for t in ("T0", "T2")]
+    _, ledger, refused = close(*rows, read(visit="T1"))
+    found = dict(refused.select("item", "reason").rows())
+    assert found.keys() == {"P1 T1 reads of R1", "P1 T2 reads of R1", "P1 T2 reads of R2"}
+    assert "2 readers have locked a read of this visit" in found["P1 T1 reads of R1"]
+    assert "a read of T1, which comes before it" in found["P1 T2 reads of R2"]
+    assert ledger.height == 5, "what is locked stays locked while it waits"
+    absent = {"is_present": False, "mask_digest": None, "mask_source": "NONE"}
+    assert close(*rows, read(visit="T1"), read("R2", visit="T1", **absent))[0].height == 6
 
 
 def test_a_protocol_with_one_reader_shows_one():
@@ -207,9 +233,7 @@ def test_a_reopened_read_is_replaced_by_what_is_locked_anew_and_by_nothing_else(
     ),
     st.randoms(),
 )
-def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_order_does_not_matter(  # noqa: E501
-    drawn, shuffle
-):
+def test_nothing_open_is_seen_nor_a_visit_with_fewer_than_two_locks_in_any_order(drawn, shuffle):
     visits = {("AA", f"S{v}{p}"): v for v in ("T0", "T1") for p in ("P1", "P2")}
     rows = [
         {**read(r, visit=v, patient=p, locked_at=LOCKED if locked else None), "scan": f"S{v}{p}"}
@@ -217,7 +241,7 @@ def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_o
     ]
     shown, ledger, _ = close(*rows, visits=visits)
     assert shown["locked_at"].null_count() == 0
-    assert shown.group_by("patient").agg(pl.col("reader").n_unique())["reader"].min() in {
+    assert shown.group_by("patient", "visit").agg(pl.col("reader").n_unique())["reader"].min() in {
         None,
         2,
         3,
