@@ -25,6 +25,7 @@ from dagster_project.resources import Lakehouse
         "dynamic_irecist",
         "dynamic_risk",
     ],
+    by_day=True,
 )
 def board_decisions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Judge each delivered decision by the page that it names."""

@@ -24,6 +24,7 @@ from dagster_project.resources import Lakehouse
         "treatments",
         "clinical_status",
     ],
+    by_day=True,
 )
 def dynamic_evaluation(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Replay every decision from what was known then, and compare."""

@@ -8,7 +8,11 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(DYNAMIC_EVIDENCE, deps=["responses", "irecist_blocks", "lesions", "timepoints", "dhi"])
+@table_asset(
+    DYNAMIC_EVIDENCE,
+    deps=["responses", "irecist_blocks", "lesions", "timepoints", "dhi"],
+    by_day=True,
+)
 def dynamic_evidence(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """How sure each change is, and what became of progressions like it."""
     rows = gather_evidence(lakehouse)

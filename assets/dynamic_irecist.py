@@ -10,7 +10,7 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(DYNAMIC_IRECIST, deps=["responses", "irecist_blocks", "dhi"])
+@table_asset(DYNAMIC_IRECIST, deps=["responses", "irecist_blocks", "dhi"], by_day=True)
 def dynamic_irecist(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """State and advice of each visit; no gate holds this back."""
     responses, blocks, dhi = lakehouse.read("responses", "irecist_blocks", "dhi")

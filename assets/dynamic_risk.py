@@ -9,7 +9,7 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(DYNAMIC_RISK, deps=dict.fromkeys((*RISK_TABLES, *COURSE_TABLES)))
+@table_asset(DYNAMIC_RISK, deps=dict.fromkeys((*RISK_TABLES, *COURSE_TABLES)), by_day=True)
 def dynamic_risk(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Answer each question for each visit by a model that has not seen the patient."""
     rows = find_risks(lakehouse)

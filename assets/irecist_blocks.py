@@ -8,7 +8,7 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(IRECIST_BLOCKS, deps=["responses", *BLOCK_TABLES])
+@table_asset(IRECIST_BLOCKS, deps=["responses", *BLOCK_TABLES], by_day=True)
 def irecist_blocks(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Put iRECIST's unconfirmed progressions on the calendar; no gate holds this back."""
     rows = find_all_blocks(lakehouse)

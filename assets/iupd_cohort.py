@@ -11,7 +11,7 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(IUPD_COHORT, deps=["responses", "irecist_blocks"])
+@table_asset(IUPD_COHORT, deps=["responses", "irecist_blocks"], by_day=True)
 def iupd_cohort(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Label each block of the accepted read; no gate holds this back, and no page shows it."""
     responses, blocks = lakehouse.read("responses", "irecist_blocks")

@@ -1,9 +1,12 @@
 """What a night with nothing new costs beside the flow's own work: Dagster's share, and its history.
 
-    python -m benchmarks.quiet_night --home FOLDER
+    python -m benchmarks.quiet_night --home FOLDER [--scheduled]
 
 The home has been run before (`lakehouse demo`, `lakehouse run`); what is in it is not measured,
 but the flow over it a second time. A first night brings the home up to date and is not counted.
+Measured is `lakehouse run`, which makes everything; with `--scheduled` what the schedule and the
+sensors ask for on the next day, in this one process. After that everything is made on the same day
+and compared: tables whose rows differ then were left out wrongly, and are named.
 
 - CPU seconds by who spent them: every few milliseconds of CPU the stack is looked at. From within
   outwards the first frame counts that is of this project or of Dagster; what a step calls is the
@@ -17,12 +20,14 @@ but the flow over it a second time. A first night brings the home up to date and
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 import signal
 import time
 from collections import Counter
 from pathlib import Path
 
+DAY = dt.timedelta(days=1)
 EVERY_SECONDS = 0.002
 """CPU time between two looks at the stack."""
 
@@ -104,9 +109,67 @@ def print_counts(home, since):
     )
 
 
+def move_the_calendar():
+    """From now on it is the next day, for the sites' clocks and for the sensor."""
+    from dagster_project import run_inputs, sensors
+    from dagster_project.intake.vault import vault
+
+    today = vault.cut_off_of
+    vault.cut_off_of = lambda section, now: today(section, now + DAY)
+    sensors.cohort_inputs = lambda instance, home, graph, now: run_inputs.cohort_inputs(
+        instance, home, graph, now + DAY
+    )
+
+
+def scheduled_night(home):
+    """Make what the schedule and the sensor ask for on the next day."""
+    import dagster as dg
+
+    from dagster_project import schedules, sensors
+    from dagster_project.definitions import defs
+
+    repository, night = defs.get_repository_def(), dt.datetime.now(dt.UTC) + DAY
+    with dg.DagsterInstance.local_temp(str(home.dagster)) as instance:
+
+        def execute(job, request):
+            made = defs.resolve_job_def(job).execute_in_process(
+                instance=instance,
+                partition_key=request.partition_key,
+                asset_selection=request.asset_selection and list(request.asset_selection),
+                tags=dict(request.tags),
+                run_config={"loggers": {"console": {}}},
+            )
+            assert made.success
+
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=night, repository_def=repository
+        )
+        with context:
+            for request in list(schedules.nightly(context)):
+                execute("site", request)
+        while True:
+            context = dg.build_sensor_context(instance=instance, repository_def=repository)
+            found = sensors.next_job(context)
+            if not isinstance(found, dg.RunRequest):
+                return
+            execute(found.job_name, found)
+
+
+def rows_of(home):
+    """Of each table what differs whenever it holds other rows."""
+    from dagster_project.lake.store import read_lake
+    from dagster_project.lake.tables import TABLES
+
+    with read_lake(home) as lake:
+        return {table.name: lake.state(table.name) for table in TABLES}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--home", type=Path, required=True, help="a home that has been run")
+    parser.add_argument(
+        "--scheduled", action="store_true", help="what the schedule asks for, not `lakehouse run`"
+    )
     given = parser.parse_args()
     os.environ["LAKEHOUSE_HOME"] = str(given.home.resolve())
     from dagster_project.commands.run import run_flow
@@ -116,8 +179,11 @@ def main():
     CONSOLE.quiet = True
     home = find_home()
     run_flow(home, [])
+    if given.scheduled:
+        move_the_calendar()
     before, since = history_bytes(home), time.time()
-    spent, clock = sampled(lambda: run_flow(home, []))
+    night = scheduled_night if given.scheduled else (lambda home: run_flow(home, []))
+    spent, clock = sampled(lambda: night(home))
     cpu = sum(spent.values())
     load = os.getloadavg()[1]
     print(
@@ -129,6 +195,17 @@ def main():
     print(f"| all of it | {cpu:.1f} | 100 % |")
     print(f"\nHistory: {(history_bytes(home) - before) / 1e6:.2f} MB more.")
     print_counts(home, since)
+    if given.scheduled:
+        print_left_out(home, lambda: run_flow(home, []))
+
+
+def print_left_out(home, make_everything):
+    """Tables that hold other rows once everything was made on the same day."""
+    held = rows_of(home)
+    make_everything()
+    found = rows_of(home)
+    wrong = sorted(name for name in found if found[name] != held[name])
+    print(f"\n{len(found)} tables, of which {len(wrong)} had been left out wrongly. {wrong or ''}")
 
 
 if __name__ == "__main__":

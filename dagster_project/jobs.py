@@ -19,6 +19,11 @@ REPORT_ASSETS = dg.AssetSelection.groups("reports") | dg.AssetSelection.assets(
 No closed gate holds them up.
 """
 COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
+BY_DAY_ASSETS = (dg.AssetSelection.assets("irecist_blocks").downstream()) & COHORT_ASSETS
+"""What of the cohort differs from one day to the next where no site has anything new.
+
+Blocks alone read the clock of a site; what follows from them may differ with them.
+"""
 
 site_job = dg.define_asset_job(
     "site",

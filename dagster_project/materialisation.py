@@ -58,10 +58,13 @@ TIMEZONE = "Asia/Shanghai"
 FRESH = dg.FreshnessPolicy.cron(
     deadline_cron="0 6 * * *", lower_bound_delta=dt.timedelta(days=1), timezone=TIMEZONE
 )
-"""Each table is made anew, or found to hold already what it would, between two mornings.
+"""A table that moves with the calendar is made anew between two mornings, as is each delivery seen.
 
 What is made only where the gate is open has no such hour: data that close the gate are no delay.
 """
+
+FRESH_THIS_WEEK = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=8))
+"""A table that holds what it would is left out of a night, and made and checked once a week."""
 
 GATE_CHECK = "gate"
 """The check of an asset that is made only where the gate is open."""
@@ -71,13 +74,21 @@ GATE_TAG = {GATE_CHECK: "closed"}
 
 
 def table_asset(
-    table: Table, *, deps: Iterable[str], kinds: Iterable[str] = (), behind_gate: bool = False
+    table: Table,
+    *,
+    deps: Iterable[str],
+    kinds: Iterable[str] = (),
+    behind_gate: bool = False,
+    by_day: bool = False,
 ) -> Callable[..., dg.AssetsDefinition]:
     """Declare the asset of a table, which gives its name, group, columns and partitions.
 
     One `behind_gate` yields `pass_or_skip` and has a check of its own; where the gate is closed it
-    is not made, and what depends on it is skipped. Its data version is that of the table's rows.
+    is not made, and what depends on it is skipped. One `by_day` may differ from one day to the next
+    where no site has anything new (`jobs.BY_DAY_ASSETS`). Its data version is that of the table's
+    rows.
     """
+    fresh = FRESH if by_day else FRESH_THIS_WEEK
 
     def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
         return dg.asset(
@@ -91,7 +102,7 @@ def table_asset(
             partitions_def=SITES if table.by_site else None,
             output_required=not behind_gate,
             check_specs=[_gate_check(table)] if behind_gate else None,
-            freshness_policy=None if table.name in MADE_BY_AN_OPEN_GATE else FRESH,
+            freshness_policy=None if table.name in MADE_BY_AN_OPEN_GATE else fresh,
             metadata={
                 "dagster/column_schema": column_schema(table),
                 "dagster/table_name": f"lake.main.{table.name}",

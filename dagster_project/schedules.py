@@ -1,4 +1,7 @@
-"""Every night all sites are looked at again; work that has been done is not done twice."""
+"""Every night all sites are looked at again; work that has been done is not done twice.
+
+Where a run would write nothing, its delivery alone is looked at, and its vault audited.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from dagster_project.flow.nights import QUIET
 from dagster_project.jobs import site_job
 from dagster_project.lake.home import find_home
 from dagster_project.materialisation import TIMEZONE
 from dagster_project.partitions import SITES
+from dagster_project.run_inputs import INPUTS, is_quiet_site, site_inputs
 from dagster_project.run_processes import end_dead_runs
 
 
@@ -18,15 +23,26 @@ from dagster_project.run_processes import end_dead_runs
     cron_schedule="30 1 * * *",
     execution_timezone=TIMEZONE,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Materialise every site at 01:30; the cohort follows when the last site is done.",
+    description=(
+        "Look at every site at 01:30 and materialise what may differ, once a week everything; "
+        "the cohort follows when the last site is done."
+    ),
 )
 def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     """One run per site: one that fails, or was killed, does not hold up the others."""
+    if context.repository_def is None:
+        raise LookupError("the schedule needs the definitions: versions of code lie in them")
+    graph, home = context.repository_def.asset_graph, find_home()
     end_dead_runs(context.instance)
-    sites = find_home().sites()
+    sites = home.sites()
     context.instance.add_dynamic_partitions(SITES.name or "site", sites)
     night = context.scheduled_execution_time.date().isoformat()
-    yield from (
-        dg.RunRequest(run_key=f"{night}-{site}", partition_key=site, tags={"nightly": night})
-        for site in sites
-    )
+    for site in sites:
+        inputs = {INPUTS: site_inputs(home, graph, site)}
+        quiet = is_quiet_site(context.instance, home, graph, site, context.scheduled_execution_time)
+        yield dg.RunRequest(
+            run_key=f"{night}-{site}",
+            partition_key=site,
+            asset_selection=[dg.AssetKey("intake")] if quiet else None,
+            tags={"nightly": night, **inputs, **({QUIET: "yes"} if quiet else {})},
+        )

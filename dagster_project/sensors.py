@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_project.cohort_inputs import INPUTS, inputs_digest
-from dagster_project.jobs import cohort_job, report_job, site_job
+from dagster_project.flow.nights import QUIET
+from dagster_project.jobs import BY_DAY_ASSETS, cohort_job, report_job, site_job
 from dagster_project.lake.home import find_home
 from dagster_project.partitions import SITES
+from dagster_project.run_inputs import (
+    INPUTS,
+    CohortInputs,
+    cohort_inputs,
+    is_quiet_cohort,
+    site_inputs,
+)
 from dagster_project.run_processes import end_dead_runs, longest_seconds
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 BUSY = [
     dg.DagsterRunStatus.QUEUED,
@@ -53,7 +64,11 @@ def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         for s in sites
     }
     requests = [
-        dg.RunRequest(run_key=f"{s}-{now[s]}", partition_key=s, tags={"landing": now[s]})
+        dg.RunRequest(
+            run_key=f"{s}-{now[s]}",
+            partition_key=s,
+            tags={"landing": now[s], INPUTS: site_inputs(home, _graph(context), s)},
+        )
         for s in ready
     ]
     return dg.SensorResult(
@@ -78,15 +93,20 @@ def next_job(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
        run.
     2. A run of the job before it ended after the last run of the job itself was asked for.
     3. Of the cohort: the digest of its inputs is not that of its last run, or that run failed.
+       Where the day alone differs, only what moves with the calendar is made.
     """
     instance = context.instance
     end_dead_runs(instance)
     ended, why_not = _newest_result(instance, site_job.name, cohort_job.name)
     if ended:
-        digest = _inputs(context)
-        if _digest_of_last_good(instance) != digest:
+        inputs = _inputs(context)
+        if _digest_of_last_good(instance) != inputs.whole:
+            quiet = is_quiet_cohort(instance, inputs, dt.datetime.now(dt.UTC))
             return dg.RunRequest(
-                run_key=ended.run_id, job_name=cohort_job.name, tags={INPUTS: digest}
+                run_key=ended.run_id,
+                job_name=cohort_job.name,
+                asset_selection=sorted(BY_DAY_ASSETS.resolve(_graph(context))) if quiet else None,
+                tags={**inputs.tags, **({QUIET: "yes"} if quiet else {})},
             )
         why_not = f"the inputs of {cohort_job.name} are those of its last run"
     ended, why_no_report = _newest_result(instance, cohort_job.name, report_job.name)
@@ -140,8 +160,13 @@ def _digest_of_last_good(instance: dg.DagsterInstance) -> str:
     return last.dagster_run.tags.get(INPUTS, "")
 
 
-def _inputs(context: dg.SensorEvaluationContext) -> str:
-    """Digest of what a run of the cohort would be made from now.
+def _inputs(context: dg.SensorEvaluationContext) -> CohortInputs:
+    """Digests of what a run of the cohort would be made from now."""
+    return cohort_inputs(context.instance, find_home(), _graph(context), dt.datetime.now(dt.UTC))
+
+
+def _graph(context: dg.SensorEvaluationContext) -> AssetGraph:
+    """The assets, with the versions of their code.
 
     Raises
     ------
@@ -149,9 +174,8 @@ def _inputs(context: dg.SensorEvaluationContext) -> str:
         Where the sensor was called without the definitions that it belongs to.
     """
     if context.repository_def is None:
-        raise LookupError("the sensor next_job needs the definitions: versions of code lie in them")
-    graph = context.repository_def.asset_graph
-    return inputs_digest(context.instance, find_home(), graph, dt.datetime.now(dt.UTC))
+        raise LookupError("a sensor needs the definitions: versions of code lie in them")
+    return context.repository_def.asset_graph
 
 
 SENSORS = [landing, next_job]

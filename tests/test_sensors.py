@@ -16,11 +16,11 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.test_utils import create_run_for_test
 
 from dagster_project import run_processes, sensors
-from dagster_project.cohort_inputs import INPUTS, inputs_digest
 from dagster_project.commands.run import _tags
 from dagster_project.definitions import defs
 from dagster_project.flow.vault_audit import KEPT
 from dagster_project.lake.home import Home, delivery_signature
+from dagster_project.run_inputs import INPUTS, CohortInputs, cohort_inputs
 from dagster_project.run_processes import process_tags
 from dagster_project.schedules import nightly
 from dagster_project.sensors import landing, next_job
@@ -55,6 +55,9 @@ def deliver(file: Path, text: str = "patient_id\n1\n") -> None:
     file.write_text(text, encoding="utf-8")
 
 
+REPOSITORY = defs.get_repository_def()
+
+
 class Look:
     """Looks at the landing, one after the other; each knows what the last one saw."""
 
@@ -62,7 +65,10 @@ class Look:
         self.instance, self.cursor = instance, None
 
     def __call__(self) -> list[str | None]:
-        self.last = landing(dg.build_sensor_context(instance=self.instance, cursor=self.cursor))
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, repository_def=REPOSITORY
+        )
+        self.last = landing(context)
         self.cursor = self.last.cursor
         return [request.partition_key for request in self.last.run_requests or []]
 
@@ -182,7 +188,9 @@ def test_ticks_as_the_daemon_makes_them(home: Path, stored: dg.DagsterInstance) 
 
 def test_every_night_asks_for_every_site(home: Path, stored: dg.DagsterInstance) -> None:
     night = dt.datetime(2026, 1, 12, 17, 30, tzinfo=dt.UTC)
-    with dg.build_schedule_context(instance=stored, scheduled_execution_time=night) as context:
+    with dg.build_schedule_context(
+        instance=stored, scheduled_execution_time=night, repository_def=REPOSITORY
+    ) as context:
         requests = list(nightly(context))  # type: ignore[call-overload]
     assert [(r.partition_key, r.run_key) for r in requests] == [
         ("AA", "2026-01-12-AA"),
@@ -192,8 +200,6 @@ def test_every_night_asks_for_every_site(home: Path, stored: dg.DagsterInstance)
 
 
 # -- the next job ---------------------------------------------------------------------------------
-
-REPOSITORY = defs.get_repository_def()
 
 
 def tick(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
@@ -397,7 +403,7 @@ def test_whatever_else_the_cohort_is_made_from_starts_a_run(
         (image.parent / KEPT).write_text(json.dumps(found), encoding="utf-8")
 
     def wait_a_day() -> None:
-        monkeypatch.setattr(sensors, "inputs_digest", tomorrow)
+        monkeypatch.setattr(sensors, "cohort_inputs", tomorrow)
 
     assert after_a_quiet_site(instance) == ["cohort", "report"]
     for change in (decide, end_a_federated_run, amend, find_something, wait_a_day):
@@ -406,31 +412,33 @@ def test_whatever_else_the_cohort_is_made_from_starts_a_run(
         assert after_a_quiet_site(instance) == ["cohort", "report"], change.__name__
 
 
-def tomorrow(instance: dg.DagsterInstance, home: Home, graph: AssetGraph, now: dt.datetime) -> str:
-    return inputs_digest(instance, home, graph, now + dt.timedelta(days=1))
+def tomorrow(
+    instance: dg.DagsterInstance, home: Home, graph: AssetGraph, now: dt.datetime
+) -> CohortInputs:
+    return cohort_inputs(instance, home, graph, now + dt.timedelta(days=1))
 
 
 def test_another_version_of_the_code_is_another_digest(
     home: Path, instance: dg.DagsterInstance
 ) -> None:
     now, graph = dt.datetime(2026, 1, 12, tzinfo=dt.UTC), REPOSITORY.asset_graph
-    before = inputs_digest(instance, Home(home), graph, now)
-    assert before == inputs_digest(instance, Home(home), graph, now)
+    before = cohort_inputs(instance, Home(home), graph, now)
+    assert before == cohort_inputs(instance, Home(home), graph, now)
 
     @dg.asset(code_version="another")
     def disclosure() -> None: ...
 
     other = dg.Definitions(assets=[disclosure]).resolve_asset_graph()
-    assert inputs_digest(instance, Home(home), other, now) != before
+    assert cohort_inputs(instance, Home(home), other, now) != before
 
 
 def test_a_run_of_the_cohort_by_hand_bears_the_same_digest(
     home: Path, instance: dg.DagsterInstance
 ) -> None:
     """After `lakehouse run` quiet sites start no run of the cohort either."""
-    tags = _tags(defs, instance, "cohort", whole=True)
-    assert INPUTS not in _tags(defs, instance, "cohort", whole=False)
-    assert INPUTS not in _tags(defs, instance, "site", whole=True)
+    tags = _tags(defs, instance, "cohort", None, whole=True)
+    assert INPUTS not in _tags(defs, instance, "cohort", None, whole=False)
+    assert INPUTS not in _tags(defs, instance, "report", None, whole=True)
     ended(instance, "site")
     request = tick(instance)
     assert isinstance(request, dg.RunRequest)

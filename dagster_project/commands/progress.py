@@ -32,11 +32,11 @@ class Stage:
 
 
 def seconds_of_last_time(nights: list[Night]) -> Mapping[tuple[str, str], float]:
-    """How long the last run of each job and site that ended well took."""
+    """How long the last run of each job and site that ended well and made everything took."""
     return {
         (n.job, n.site): (n.ended - n.began).total_seconds()
         for n in nights
-        if n.status == "good" and n.ended
+        if n.status == "good" and n.ended and not n.quiet
     }
 
 

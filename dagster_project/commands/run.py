@@ -449,23 +449,25 @@ def _execute(
             raise_on_error=False,
             run_config={"loggers": {"console": {}}},
             asset_selection=chosen,
-            tags=_tags(defs, instance, job, whole=not leave_out),
+            tags=_tags(defs, instance, job, site, whole=not leave_out),
         )
 
 
 def _tags(
-    defs: dg.Definitions, instance: dg.DagsterInstance, job: str, *, whole: bool
+    defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None, *, whole: bool
 ) -> dict[str, str]:
-    """Tags of a run: its process, and of a whole run of the cohort what it is made from."""
-    from dagster_project.cohort_inputs import INPUTS, inputs_digest
+    """Tags of a run: its process, and of a whole run what it is made from."""
     from dagster_project.commands.progress import today
+    from dagster_project.run_inputs import INPUTS, cohort_inputs, site_inputs
 
     if not whole:
         return process_tags() | {ANY_SPACE: "yes"}
+    home, graph = find_home(), defs.resolve_asset_graph()
+    if site:
+        return process_tags() | {INPUTS: site_inputs(home, graph, site)}
     if job != "cohort":
         return process_tags()
-    graph = defs.resolve_asset_graph()
-    return process_tags() | {INPUTS: inputs_digest(instance, find_home(), graph, today())}
+    return process_tags() | cohort_inputs(instance, home, graph, today()).tags
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,17 @@ from dagster_project.intake.identity.keys import (
     unlock,
 )
 from dagster_project.intake.identity.pseudonyms import OTHER_MEDIUM, medium_of
-from dagster_project.intake.vault.vault import IntakeReport, take_in
+from dagster_project.intake.vault.vault import (
+    CASE_REPORT,
+    MANIFEST,
+    REFUSED_TABLE,
+    IntakeReport,
+    take_in,
+)
+from dagster_project.lake.clock import CLOCK
 from dagster_project.lake.free_space import fault_of
 from dagster_project.lake.home import TAKEN_IN, Home
+from dagster_project.study import digest_of
 
 THROWAWAY = (
     "These are trial keys, which lie in the home folder beside what they protect: "
@@ -87,6 +96,21 @@ def _throwaway_keys(home: Home) -> Keys:
     if known and not is_throwaway(medium):
         raise KeysError(LOCKED)
     return unlock(medium if is_throwaway(medium) else create_throwaway_medium(medium))
+
+
+def content_of_vault(home: Home, site: str) -> str:
+    """Digest of what tables of a site are made from: objects, case report, and refusals.
+
+    The clock of its last intake is left out: it moves each night.
+    """
+    vault = home.vault / site
+    files = [vault / MANIFEST, vault / REFUSED_TABLE, *(vault / CASE_REPORT).glob("*.parquet")]
+    contents = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file() and file.stem != CLOCK
+    }
+    return digest_of(contents)
 
 
 def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeReport | None:

@@ -17,6 +17,9 @@ from typing import Literal
 from dagster_project.lake.home import Home
 from dagster_project.run_processes import LONGEST_SECONDS, death_of
 
+QUIET = "lakehouse/quiet"
+"""Tag of a run that makes only what may differ on a night with nothing new."""
+
 Status = Literal["good", "failed", "killed", "going on"]
 
 STATUS: Mapping[str, Status] = {
@@ -47,6 +50,8 @@ class Night:
     status: Status
     began: dt.datetime
     ended: dt.datetime | None
+    quiet: bool = False
+    """Whether it made only what may differ on a night with nothing new."""
 
 
 def read_nights(home: Home, now: dt.datetime) -> list[Night]:
@@ -69,7 +74,7 @@ def _night(row: tuple, tags: Mapping[str, str], now: dt.datetime) -> Night:
     if state == "going on" and _is_dead(tags, started, now):
         state = "killed"
     at_end = dt.datetime.fromtimestamp(ended, dt.UTC) if ended else None
-    return Night(run, job, site, state, started, at_end)
+    return Night(run, job, site, state, started, at_end, QUIET in tags)
 
 
 def _is_dead(tags: Mapping[str, str], began: dt.datetime, now: dt.datetime) -> bool:

@@ -16,7 +16,7 @@ from dagster_project.domain.imaging.masks import kept_overlap
 from dagster_project.domain.imaging.outlines import NO_FEATURES
 from dagster_project.domain.imaging.repeat_scans import without_repeats
 from dagster_project.domain.reading.lesion_matching import match_lesions
-from dagster_project.domain.reading.locked_reads import close_reads
+from dagster_project.domain.reading.locked_reads import IN_FUTURE, close_reads
 from dagster_project.domain.reading.reads import derive_reads
 from dagster_project.flow.outline_places import placed_outlines
 from dagster_project.flow.result_cache import (
@@ -41,6 +41,7 @@ from dagster_project.lake.tables import QUARANTINE, READS
 
 if TYPE_CHECKING:
     from dagster_project.domain.imaging.series import Series
+    from dagster_project.lake.home import Home
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
 
@@ -243,6 +244,12 @@ def _close(
     before = noted_reads(lakehouse, site, OPEN_READS).select(reads.columns)
     _note(lakehouse.home.vault / site, OPEN_READS, closed.open_reads(), before)
     return shown, refused
+
+
+def waits_for_a_lock(home: Home, site: str) -> bool:
+    """Whether a read stays open until the time in its LOCKED has come, without another delivery."""
+    file = home.vault / site / "refused" / f"{READS.name}.parquet"
+    return file.is_file() and read_parquet_of(QUARANTINE, file).filter(reason=IN_FUTURE).height > 0
 
 
 def noted_reads(lakehouse: Lakehouse, site: str, name: str) -> pl.DataFrame:

@@ -281,6 +281,10 @@ class Home:
         file = self.vault / site / TAKEN_IN
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
+    def forget_taken_in(self, site: str) -> None:
+        """Have the sensor of deliveries run the site, whose vault holds what no table has yet."""
+        (self.vault / site / TAKEN_IN).unlink(missing_ok=True)
+
     def sites(self) -> list[str]:
         """Sites that have delivered or whose vault is filled, in order.
 
