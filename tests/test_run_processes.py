@@ -125,6 +125,7 @@ def test_the_landing_sensor_and_the_nightly_schedule_look_as_well(
         with dg.build_schedule_context(
             instance=stored,
             scheduled_execution_time=dt.datetime(2026, 1, 12, 17, 30, tzinfo=dt.UTC),
+            repository_def=defs.get_repository_def(),
         ) as context:
             list(nightly(context))  # type: ignore[call-overload]
         assert status_of(stored, second) == FAILURE

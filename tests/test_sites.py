@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from dagster_project import cli, schedules, sensors
 from dagster_project.commands import run as run_command
 from dagster_project.commands.run import Flow
+from dagster_project.definitions import defs
 from dagster_project.intake.vault.vault import IntakeError, Reception, take_in
 from dagster_project.lake.home import Home, is_site
 from dagster_project.lake.store import open_lake
@@ -151,7 +152,11 @@ def test_the_sensor_and_the_night_make_no_partition_of_it(home: Home) -> None:
             ["BJCH"]
         ]
         assert "WANGLI" not in str(first.cursor)
-        night = dg.build_schedule_context(instance=instance, scheduled_execution_time=MOMENT)
+        night = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=MOMENT,
+            repository_def=defs.get_repository_def(),
+        )
         assert [request.partition_key for request in schedules.nightly(night)] == ["BJCH"]
         assert instance.get_dynamic_partitions("site") == ["BJCH"]
 
