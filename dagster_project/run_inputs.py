@@ -23,15 +23,17 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import duckdb
 
 from dagster_project.flow.arbitrations import DECISIONS
 from dagster_project.flow.nights import QUIET
 from dagster_project.flow.reads import waits_for_a_lock
 from dagster_project.flow.vault_audit import open_findings
 from dagster_project.jobs import SITE_ASSET_NAMES, cohort_job, site_job
+from dagster_project.lake.errors import LakeError
 from dagster_project.lake.home import Home, delivery_signature
-from dagster_project.lake.store import read_lake
-from dagster_project.lake.tables import LESIONS, TABLES
+from dagster_project.lake.store import Lake, read_lake
+from dagster_project.lake.tables import LESIONS, TABLES, Table
 from dagster_project.materialisation import TIMEZONE, data_version
 from dagster_project.study import digest_of, protocol_file
 
@@ -150,16 +152,26 @@ def _protocol_and_code(graph: AssetGraph) -> dict[str, object]:
 
 
 def _as_last_written(instance: dg.DagsterInstance, home: Home, site: str, now: dt.datetime) -> bool:
-    """Whether each table of a site is in the lake as its last materialisation left it."""
+    """Whether each table of a site is in the lake as its last materialisation left it.
+
+    Not where the lake cannot be read: the whole run says why.
+    """
     if not home.has_lake:
         return False
-    with read_lake(home) as lake:
-        for table in (table for table in TABLES if table.by_site):
-            record = _newest(instance, _asked(table.name, site))
-            held = data_version(lake, table, site).value
-            if not _is_recent(record, now) or _version(record) != held:
-                return False
-    return True
+    try:
+        with read_lake(home) as lake:
+            return all(
+                _is_unchanged(instance, lake, table, site, now) for table in TABLES if table.by_site
+            )
+    except (LakeError, duckdb.Error):
+        return False
+
+
+def _is_unchanged(
+    instance: dg.DagsterInstance, lake: Lake, table: Table, site: str, now: dt.datetime
+) -> bool:
+    record = _newest(instance, _asked(table.name, site))
+    return _is_recent(record, now) and _version(record) == data_version(lake, table, site).value
 
 
 def _asked(name: str, site: str) -> dg.AssetRecordsFilter:

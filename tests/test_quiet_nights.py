@@ -157,6 +157,10 @@ def lose_the_lake(site: Site, _monkeypatch: pytest.MonkeyPatch) -> None:
     site.home.lake.rename(site.home.lake.with_name("lake-before"))
 
 
+def damage_the_lake(site: Site, _monkeypatch: pytest.MonkeyPatch) -> None:
+    (site.home.lake / "catalog.sqlite").write_bytes(b"no database")
+
+
 def wait_for_a_lock(site: Site, _monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"site": "AA", "stage": "reads", "item": "reads/R1/LOCKED", "reason": IN_FUTURE}
     file = site.home.vault / "AA" / "refused" / "reads.parquet"
@@ -181,7 +185,17 @@ def fail(site: Site, _monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [amend, change_code, deliver, lose_rows, lose_the_lake, wait_for_a_lock, run_elsewhere, fail],
+    [
+        amend,
+        change_code,
+        deliver,
+        lose_rows,
+        lose_the_lake,
+        damage_the_lake,
+        wait_for_a_lock,
+        run_elsewhere,
+        fail,
+    ],
 )
 def test_whatever_a_table_is_made_from_makes_the_whole_site_anew(
     site: Site, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
