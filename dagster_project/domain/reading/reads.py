@@ -132,6 +132,14 @@ TENFOLD = (
     "as where a decimal point is lost or one visit is in cm; neither diameter is used. "
     "Correct the row, or say too_small"
 )
+FAR_FROM_OUTLINE = (
+    "columns ld_mm and sa_mm: a diameter is at least twice, or at most half, that of the outline, "
+    "as where a decimal point is lost or the outline is of another lesion or visit; "
+    "the outline is used. Correct the row or the outline"
+)
+FAR_RATIO = 2.0
+"""Ratio of two diameters of one lesion by one reader from which on they are of different things."""
+
 FASTEST_GROWTH = 5.0
 """Ratio of a lesion's diameter to that of an earlier visit from which on one is written wrongly.
 
@@ -223,7 +231,8 @@ def derive_reads(
     4. Diameters and volume come from the mask where there is one, from the reader's hand where
        there is none; the short axis likewise, and neither where the short axis that was written is
        the longer, or where no other visit of the lesion can be true beside it (`FASTEST_GROWTH`,
-       `DEEPEST_SHRINKAGE`). A lesion marked absent has neither; one that is outlined or measured
+       `DEEPEST_SHRINKAGE`). A diameter beside an outline that is of another size is reported
+       (`FAR_RATIO`). A lesion marked absent has neither; one that is outlined or measured
        all the same is not evaluable, as is one that is a node by one column and none by another.
        Rows of one lesion and scan that contradict each other are refused.
     5. A reader who has no row for a patient in lesions.csv: every outline whose label matches
@@ -461,6 +470,8 @@ def _read(row: Row, scan: str, outline: Row | None, refusals: _Refusals) -> dict
         refusals.add(row, item, ABSENT_AND_THERE)
     elif present and outline is None and _contradict(row):
         refusals.add(row, item, SHORT_IS_LONGER)
+    elif present and outline is not None and _is_far(row, outline):
+        refusals.add(row, item, FAR_FROM_OUTLINE)
     read = {
         "site": row["site"],
         "patient": row["patient"],
@@ -500,6 +511,15 @@ def _contradict(row: Row) -> bool:
     The short axis is longer than the longest diameter.
     """
     return (row["sa_mm"] or 0.0) > (row["ld_mm"] or math.inf)
+
+
+def _is_far(row: Row, outline: Row) -> bool:
+    """Whether a diameter that a reader wrote is not of what the same reader outlined."""
+    pairs = (
+        (row["ld_mm"], outline["longest_diameter_mm"]),
+        (row["sa_mm"], outline["short_axis_mm"]),
+    )
+    return any(max(pair) >= FAR_RATIO * min(pair) for pair in pairs if all(pair))
 
 
 def _needed_diameter(read: Row) -> float | None:

@@ -529,6 +529,23 @@ def test_what_changes_less_than_fivefold_is_believed(sizes):
     assert by_hand(*sizes)[0] == sizes
 
 
+@pytest.mark.parametrize(
+    ("size", "asked"),
+    [
+        ({"ld_mm": 200.0}, True),  # a decimal point that was lost
+        ({"ld_mm": 2.0, "sa_mm": 1.5}, True),  # in cm
+        ({"sa_mm": 7.0}, True),
+        ({"ld_mm": 39.0, "sa_mm": 8.0}, False),
+        ({"ld_mm": 0.0}, False),
+        ({}, False),
+    ],
+)
+def test_a_diameter_beside_an_outline_of_another_size_is_asked_about(size, asked):
+    (read,), refused = derive([outline()], written({"roi": "L1", **size}))
+    assert (read["longest_diameter_mm"], read["measurement_source"]) == (20.0, "mask")
+    assert ("that of the outline" in refused.get("lesions.csv of R1 row 2", "")) is asked
+
+
 def test_a_lesion_cannot_be_new_before_treatment():
     reads, refused = derive([outline()], written({"role": "new"}))
     assert reads == []
