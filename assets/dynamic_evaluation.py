@@ -4,6 +4,7 @@ import dagster as dg
 
 from dagster_project.domain.evaluation.figures import ALL_SITES
 from dagster_project.flow.dynamic_evaluation import evaluate_standard
+from dagster_project.flow.visit_features import FEATURE_TABLES
 from dagster_project.lake.tables import DYNAMIC_EVALUATION
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
@@ -23,6 +24,7 @@ from dagster_project.resources import Lakehouse
         "follow_up",
         "treatments",
         "clinical_status",
+        *FEATURE_TABLES,
     ],
     by_day=True,
 )

@@ -9,6 +9,7 @@ from dagster_project.domain.response.comparison_classes import shipped_classes
 from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.domain.response.sum_error import find_reader_error
 from dagster_project.flow.courses import make_courses
+from dagster_project.flow.visit_features import load_features
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.tables import DYNAMIC_EVALUATION
 
@@ -27,6 +28,7 @@ def evaluate_standard(lakehouse: Lakehouse) -> pl.DataFrame:
         names = ("responses", "dynamic_irecist", "dynamic_risk")
         responses, dynamic, risks = lakehouse.read(*names)
         courses = make_courses(lakehouse, dynamic, risks).settled
+        features = load_features(lakehouse)
     study = lakehouse.study
     found = derive_dynamic_evaluation(
         courses,
@@ -34,6 +36,7 @@ def evaluate_standard(lakehouse: Lakehouse) -> pl.DataFrame:
         study.sections,
         standard_of(study, shipped_classes()),
         snapshot=lakehouse.lake.snapshot(),
+        features=features,
     )
     before = lakehouse.lake.read(DYNAMIC_EVALUATION.name)
     return keep_stamps(found, before, DYNAMIC_EVALUATION, ("snapshot",))

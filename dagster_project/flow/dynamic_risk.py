@@ -9,6 +9,7 @@ from dagster_project.domain.response.comparison_classes import shipped_classes
 from dagster_project.domain.response.dynamic_standard import standard_of
 from dagster_project.flow.courses import make_courses
 from dagster_project.flow.gate import gate_state
+from dagster_project.flow.visit_features import load_features
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import DYNAMIC_IRECIST, DYNAMIC_RISK
 
@@ -34,6 +35,7 @@ def find_risks(lakehouse: Lakehouse) -> pl.DataFrame:
     with lakehouse.lake.one_snapshot():
         sources = Sources(*lakehouse.read(*RISK_TABLES))
         found = make_courses(lakehouse, empty(DYNAMIC_IRECIST), empty(DYNAMIC_RISK))
+        features = load_features(lakehouse)
     return derive_dynamic_risk(
         found.courses,
         found.waiting,
@@ -42,4 +44,5 @@ def find_risks(lakehouse: Lakehouse) -> pl.DataFrame:
         standard_of(study, shipped_classes()),
         gate=gate_state(lakehouse.lake, study),
         amendments=study.amended,
+        features=features,
     )

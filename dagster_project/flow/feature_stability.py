@@ -127,16 +127,19 @@ def spread_seen(lakehouse: Lakehouse) -> pl.DataFrame:
     return pl.DataFrame(found, schema=SPREAD)
 
 
-def moments_of_patients(lake: Lake, visits: Sequence[str]) -> pl.DataFrame:
-    """The moments of each patient, region and feature at some visits.
+def moments_of_patients(
+    lake: Lake, visits: Sequence[str], features: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """The moments of each patient, region and feature at some visits, of some features or of all.
 
     The lake is read as it stood when it was opened.
     """
     regions = [region for (region,) in lake.query(REGIONS).fetchall()] or [""]
-    return pl.concat(
-        lake.query(MOMENTS_OF_PATIENTS, {"region": region, "visits": list(visits)}).pl()
-        for region in regions
-    )
+    query, asked = MOMENTS_OF_PATIENTS, {"visits": list(visits)}
+    if features is not None:
+        query = f"SELECT * FROM ({query}) WHERE list_contains($features, feature) ORDER BY ALL"
+        asked |= {"features": list(features)}
+    return pl.concat(lake.query(query, {"region": region, **asked}).pl() for region in regions)
 
 
 def one_way(values: str) -> str:

@@ -2714,10 +2714,10 @@ DYNAMIC_RISK = Table(
         string(
             "source",
             "What the answer is by: a response model, size alone, the supermodel of size, "
-            "or the comparison class",
-            "依据：应答模型、仅大小、大小合一模型或对照类别",
+            "the same with a score of features, or the comparison class",
+            "依据：应答模型、仅大小、大小合一模型、加入特征评分的合一模型或对照类别",
             nullable=True,
-            allowed=("model", "size", "supermodel", "class"),
+            allowed=("model", "size", "supermodel", "size_and_features", "class"),
         ),
         replace(MODEL, nullable=True),
         replace(MODEL_VERSION, nullable=True),
@@ -2842,6 +2842,7 @@ DYNAMIC_EVALUATION = Table(
                 "size",
                 "size_and_nadir",
                 "supermodel",
+                "size_and_features",
                 "margin",
                 "class",
                 "base_rate",

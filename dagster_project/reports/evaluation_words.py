@@ -127,6 +127,10 @@ COMPARATORS: Mapping[str, Pair] = {
         "size, nadir and days, one model of all visits",
         "大小、最低点与天数（各访视合一模型）",
     ),
+    "size_and_features": (
+        "the same with a score of features of the images",
+        "同一模型加入影像特征评分",
+    ),
     "margin": ("margin of progression", "进展余量"),
     "class": ("comparison class", "对照类别"),
     "base_rate": ("base rate", "基础率"),
@@ -161,6 +165,10 @@ STATISTICS: Mapping[str, Pair] = {
     ),
     "brier_{n}": ("Brier score at day {n}", "第{n}天Brier评分"),
     "brier_gain_{n}": ("Brier score gained at day {n}", "第{n}天Brier评分改善"),
+    "brier_gain_over_size_{n}": (
+        "Brier score gained over size alone at day {n}",
+        "第{n}天较仅用大小的Brier评分改善",
+    ),
     "events": ("Events", "事件数"),
     "confirmed": ("Confirmed", "确认"),
     "reset": ("Reset", "重置"),

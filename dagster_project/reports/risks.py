@@ -21,6 +21,7 @@ SOURCES: Mapping[str, Both] = {
     "model": ("response model", "应答模型"),
     "size": ("size alone", "仅大小"),
     "supermodel": ("sums and days alone", "仅径线总和与天数"),
+    "size_and_features": ("sums, days and features of the images", "径线总和、天数与影像特征"),
     "class": ("progressions of its class", "同类进展"),
 }
 

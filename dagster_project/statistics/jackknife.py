@@ -59,7 +59,7 @@ def jackknife_interval(
     Returns
     -------
     tuple of float arrays (patients,)
-        Lower and upper bounds.
+        Lower and upper bounds; a probability nearer to 0 or 1 than logits are taken is within them.
 
     Raises
     ------
@@ -78,7 +78,8 @@ def jackknife_interval(
             f"{k} models of folds: an interval needs two; train with at least two folds"
         )
     z, reach = logit(probabilities), jackknife_reach(logit(of_folds))
-    return sigmoid(z - reach), sigmoid(z + reach)
+    lower, upper = sigmoid(z - reach), sigmoid(z + reach)
+    return np.minimum(lower, probabilities), np.maximum(upper, probabilities)
 
 
 FEWEST_FOLDS = 3

@@ -44,13 +44,13 @@ STEPS = 100
 
 
 def fit_logistic(
-    design: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, ridge: float = 0.0
+    design: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, ridge: float | np.ndarray = 0.0
 ) -> np.ndarray:
     """Coefficients of a weighted logistic regression with an L2 penalty, by Newton's method.
 
-    Minimises -sum w (y ln p + (1 - y) ln(1 - p)) + ridge / 2 * |b|^2; the intercept, which is the
-    first coefficient, is not penalised. With a penalty the coefficients exist for separated classes
-    as well.
+    Minimises -sum w (y ln p + (1 - y) ln(1 - p)) + 1 / 2 * sum ridge b^2; the intercept, which is
+    the first coefficient, is not penalised. With a penalty the coefficients exist for separated
+    classes as well.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def fit_logistic(
         Both classes.
     weights : float array (n,)
         At least 0.
-    ridge
-        Strength of the penalty.
+    ridge : float or float array (k,)
+        Strength of the penalty, of all columns or of each.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def fit_logistic(
     [1.099, 0.0]
     """
     rows = np.column_stack([np.ones(len(labels)), design])
-    penalty = ridge * np.diag([0.0, *np.ones(rows.shape[1] - 1)])
+    penalty = np.diag([0.0, *np.broadcast_to(ridge, rows.shape[1] - 1)])
     found = np.zeros(rows.shape[1])
     for _ in range(STEPS):
         p = sigmoid(rows @ found)

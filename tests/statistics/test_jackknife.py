@@ -21,6 +21,14 @@ def test_1_bounds_are_those_of_the_grouped_jackknife():
         jackknife_interval(whole, folds[:1])
 
 
+def test_a_probability_beyond_the_least_logit_lies_within_its_bounds():
+    """Logits are taken of 1e-6 at least; the probability itself may be nearer to 0 or to 1."""
+    whole = np.array([1e-9, 1 - 1e-9])
+    low, high = jackknife_interval(whole, np.tile(whole, (4, 1)))
+    assert (low <= whole).all()
+    assert (whole <= high).all()
+
+
 def test_2_bounds_hold_the_true_probability_about_as_often_as_they_say():
     """Logistic regression on a column: 300 cohorts of 200 patients in 5 folds, one new patient."""
     rng, at, held = np.random.default_rng(7), 0.8, 0

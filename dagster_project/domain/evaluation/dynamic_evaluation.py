@@ -30,6 +30,7 @@ from dagster_project.domain.evaluation.risk_figures import (
     response_figures,
     survival_figures,
 )
+from dagster_project.domain.evaluation.supermodel import FeatureSource
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.domain.response.dynamic_standard import Standard
 from dagster_project.domain.response.findings import Rules
@@ -51,6 +52,7 @@ def derive_dynamic_evaluation(
     standard: Standard,
     *,
     snapshot: int,
+    features: FeatureSource | None = None,
 ) -> pl.DataFrame:
     """One row per question, population, hospital, comparator and statistic.
 
@@ -74,6 +76,8 @@ def derive_dynamic_evaluation(
         Version and digest of the standard.
     snapshot
         Of the lake; 0 for another trial's tables.
+    features
+        Features of visits, for the comparison with size alone; None where none are read.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def derive_dynamic_evaluation(
         The table dynamic_evaluation.
     """
     simulated = any(c.simulated for c in courses)
-    figures = evaluate(courses, error, sections)
+    figures = evaluate(courses, error, sections, features)
     return rows_of_figures(figures, standard, snapshot=snapshot, simulated=simulated)
 
 
@@ -100,10 +104,13 @@ def rows_of_figures(
 
 
 def evaluate(
-    courses: Sequence[Course], error: float, sections: Mapping[str, Rules]
+    courses: Sequence[Course],
+    error: float,
+    sections: Mapping[str, Rules],
+    features: FeatureSource | None = None,
 ) -> Iterator[Figure]:
     """All figures, of all hospitals together and of each where there are several."""
-    yield from _of_all(courses, error, sections)
+    yield from _of_all(courses, error, sections, features)
     sites = sorted({c.patient[0] for c in courses})
     for site in sites if len(sites) > 1 else ():
         own = [c for c in courses if c.patient[0] == site]
@@ -111,14 +118,17 @@ def evaluate(
 
 
 def _of_all(
-    courses: Sequence[Course], error: float, sections: Mapping[str, Rules]
+    courses: Sequence[Course],
+    error: float,
+    sections: Mapping[str, Rules],
+    features: FeatureSource | None,
 ) -> Iterator[Figure]:
     rules, study = sections["evaluation"], sections["study"]
     landmarks = _landmarks(courses, sections)
     progressions = [p for c in courses for p in progressions_of(c, error, sections)]
     yield from _replay_figures(landmarks)
     yield from response_figures(landmarks, ALL_SITES, sections)
-    yield from progression_figures(landmarks, ALL_SITES, rules, brief=False)
+    yield from progression_figures(landmarks, ALL_SITES, rules, brief=False, features=features)
     yield from survival_figures(landmarks, ALL_SITES, rules)
     yield from outcome_figures(progressions, ALL_SITES, sections)
     yield from rescan_figures(progressions, ALL_SITES)

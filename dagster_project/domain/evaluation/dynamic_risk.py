@@ -19,6 +19,7 @@ from dagster_project.domain.evaluation.risk_answers import (
     Patient,
     Place,
     Shares,
+    answer_by_features,
     answer_by_model,
     answer_by_size,
     answer_by_supermodel,
@@ -43,7 +44,7 @@ from dagster_project.domain.evaluation.risk_reasons import (
     TOO_WIDE,
     WAITS,
 )
-from dagster_project.domain.evaluation.supermodel import is_landmark
+from dagster_project.domain.evaluation.supermodel import FeatureSource, is_landmark
 from dagster_project.domain.imaging.timepoints import BASELINE
 from dagster_project.domain.response.comparison_classes import NEXT, Comparison, Resolved, compare
 from dagster_project.domain.response.dynamic_standard import Standard
@@ -108,13 +109,16 @@ def derive_dynamic_risk(
     *,
     gate: str,
     amendments: str | None = None,
+    features: FeatureSource | None = None,
 ) -> pl.DataFrame:
     """One row per patient, visit and question.
 
     1. response_from_baseline, at T0 of every patient: by the response model of T0
     2. response_when_stable, at T1: by the response model of T1 where it does better than size
        alone, else by size
-    3. progression, at every later visit and for each horizon: by the supermodel of size
+    3. progression, at every later visit and for each horizon: by the supermodel with a score of
+       features where the visit has them and that does better than size alone, else by the
+       supermodel of size
     4. confirmed, at every later visit: by the comparison class of the open block, as of the next
        evaluable CT
     5. no number where the question is not open, the patient is not of its population, the answer
@@ -130,6 +134,8 @@ def derive_dynamic_risk(
         Of all patients with a visit after baseline.
     waiting
         Patients whose case waits for an arbiter: nothing is learnt from them, or shown.
+    features
+        Features of visits; None where none are read.
     """
     responders = {
         who: responds
@@ -139,7 +145,7 @@ def derive_dynamic_risk(
     shares = Shares(enrolled_share(responders), sections["endpoints"]["target_prevalence"])
     asked = [
         *_at_baseline(sources, waiting, shares, sections),
-        *_after(courses, waiting, sources, (responders, shares), sections),
+        *_after(courses, waiting, sources, (responders, shares), sections, features),
     ]
     stamp = {
         "standard_version": standard.version,
@@ -198,15 +204,15 @@ def _after(
     sources: Sources,
     known: tuple[Mapping[Patient, bool], Shares],
     sections: Mapping[str, Rules],
+    features: FeatureSource | None,
 ) -> Iterator[Asked]:
     """The questions at visits after baseline."""
     landmarks = {c.patient: list(landmarks_of(c, sections["irecist"])) for c in courses}
     everything = [r for who, rows in landmarks.items() if who not in waiting for r in rows]
-    responders, shares = known
-    stable = _answer_when_stable(everything, sources, shares, sections)
+    stable = _answer_when_stable(everything, sources, known[1], sections)
     sized = [r for r in everything if is_landmark(r)]
     progression = {
-        horizon: answer_by_supermodel(sized, horizon, responders, shares, sections)
+        horizon: _answers_of_progression(sized, horizon, known, sections, features)
         for horizon in sections["evaluation"]["horizons_days"]
     }
     blocks = _Classes(sources.cohort, waiting, sections)
@@ -222,7 +228,8 @@ def _after(
                     *facts, WHEN_STABLE, 0, stable, waits or why, in_population, course.simulated
                 )
             why = _why_not_landmark(landmark)
-            for horizon, answer in progression.items():
+            for horizon, answers in progression.items():
+                answer = next((a for a in answers if place in a.given), answers[-1])
                 yield Asked(
                     *facts, PROGRESSION, horizon, answer, waits or why, why is None,
                     course.simulated,
@@ -230,6 +237,21 @@ def _after(
             answer, why = blocks.answer(course, landmark)
             is_open = landmark.state == "open"
             yield Asked(*facts, CONFIRMED, 0, answer, waits or why, is_open, course.simulated)
+
+
+def _answers_of_progression(
+    sized: Sequence[Landmark],
+    horizon: int,
+    known: tuple[Mapping[Patient, bool], Shares],
+    sections: Mapping[str, Rules],
+    features: FeatureSource | None,
+) -> list[Answer]:
+    """With features, where that may be shown, and by size; the first that has a visit counts."""
+    by_size = answer_by_supermodel(sized, horizon, *known, sections)
+    if features is None:
+        return [by_size]
+    with_features = answer_by_features(sized, horizon, by_size, features, known, sections)
+    return [by_size] if with_features.why else [with_features, by_size]
 
 
 def _answer_when_stable(

@@ -7,7 +7,7 @@ patient and visit. Whether it may be shown of a patient is decided in dynamic_ri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,9 +31,14 @@ from dagster_project.domain.evaluation.risk_reasons import (
     NO_SLOPE,
 )
 from dagster_project.domain.evaluation.supermodel import (
+    WITH_FEATURES,
+    FeatureSource,
+    Stack,
     bounds_of_stack,
+    brier_gained,
     risks_of_stack,
     stack_landmarks,
+    stack_with_features,
 )
 from dagster_project.domain.response.findings import Rules
 from dagster_project.statistics.calibration import calibration_estimates
@@ -270,22 +275,74 @@ def answer_by_supermodel(
         Whether the tumour of each patient responded, where that is known.
     """
     stack = stack_landmarks(landmarks, sections["evaluation"]["folds"])
+    answer = _counted("supermodel", stack, horizon, sections)
+    if answer.why is not None:
+        return answer
+    risks = risks_of_stack(stack, horizon)
+    weights = _weights(landmarks, responders, shares)
+    return replace(answer, given=_of_stack(landmarks, stack, horizon, risks, weights))
+
+
+def answer_by_features(
+    landmarks: Sequence[Landmark],
+    horizon: int,
+    by_size: Answer,
+    features: FeatureSource,
+    known: tuple[Mapping[Patient, bool], Shares],
+    sections: Mapping[str, Rules],
+) -> Answer:
+    """The same with one penalised score of features, where that does better than size alone.
+
+    1. of the landmarks that have features; the score is learnt from events by the longest horizon
+    2. not shown with fewer events than [risk] asks for among these landmarks
+    3. not shown where its Brier score is no lower than that of `by_size` on the same landmarks, by
+       the paired test over patients
+
+    Parameters
+    ----------
+    by_size
+        `answer_by_supermodel` of all landmarks.
+    known
+        `responders` and `shares` of `answer_by_supermodel`.
+    """
+    rules = sections["evaluation"]
+    own = [r for r in landmarks if features.knows(r)]
+    stack = stack_with_features(own, features, rules["folds"], max(rules["horizons_days"]))
+    answer = _counted(WITH_FEATURES, stack, horizon, sections)
+    why = answer.why or by_size.why
+    if why is not None:
+        return replace(answer, why=why)
+    risks = risks_of_stack(stack, horizon)
+    size = np.array([by_size.given[*r.patient, r.visit].probability for r in own])
+    gain = brier_gained(stack, [r.patient for r in own], risks, size, horizon)
+    if gain.lower is None or gain.lower <= 0:
+        return replace(answer, why=NO_BETTER)
+    given = _of_stack(own, stack, horizon, risks, _weights(own, *known))
+    return replace(answer, given=given)
+
+
+def _counted(source: str, stack: Stack, horizon: int, sections: Mapping[str, Rules]) -> Answer:
+    """Landmarks and events behind an answer, and why it may not be shown where they are too few."""
     followed = stack.followed
     n, events = int(followed.sum()), int(stack.events[followed].sum())
     minimum = sections["risk"]["landmark_events_minimum"]
     base = _base_rate(stack.days[followed], stack.events[followed], horizon) if n else None
-    if events < minimum:
-        why = FEW_PROGRESSIONS.format(events=events, minimum=minimum)
-        return Answer("supermodel", n, events, base, why=why)
-    risks = risks_of_stack(stack, horizon)
+    few = FEW_PROGRESSIONS.format(events=events, minimum=minimum) if events < minimum else None
+    return Answer(source, n, events, base, why=few)
+
+
+def _of_stack(
+    landmarks: Sequence[Landmark], stack: Stack, horizon: int, risks: Floats, weights: Floats | None
+) -> dict[Place, Given]:
+    """Risks with bounds, as enrolled and, where patients have weights, in practice."""
     low, high = bounds_of_stack(stack, horizon, risks)
     practice = [np.full(len(risks), np.nan)] * 3
-    if shares.enrolled is not None:
-        weighted = stack.weighted(_weights(landmarks, responders, shares))
+    if weights is not None:
+        weighted = stack.weighted(weights)
         of_practice = risks_of_stack(weighted, horizon)
         practice = [of_practice, *bounds_of_stack(weighted, horizon, of_practice)]
-    scores = novelty(stack.columns, followed)
-    given = {
+    scores = novelty(stack.columns, stack.followed)
+    return {
         (*landmark.patient, landmark.visit): Given(
             float(risks[k]),
             _number(low[k]),
@@ -295,7 +352,6 @@ def answer_by_supermodel(
         )
         for k, landmark in enumerate(landmarks)
     }
-    return Answer("supermodel", n, events, base, given)
 
 
 def _base_rate(days: Floats, events: np.ndarray, horizon: int) -> float:
@@ -304,8 +360,13 @@ def _base_rate(days: Floats, events: np.ndarray, horizon: int) -> float:
 
 def _weights(
     landmarks: Sequence[Landmark], responders: Mapping[Patient, bool], shares: Shares
-) -> Floats:
-    """Of each row its patient's weight; 1 where the response is not known."""
+) -> Floats | None:
+    """Of each row its patient's weight; 1 where the response is not known.
+
+    None where the share of responders enrolled is not known.
+    """
+    if shares.enrolled is None:
+        return None
     names = sorted(responders)
     of_patients = outcome_weights([responders[name] for name in names], shares.practice)
     known = dict(zip(names, of_patients, strict=True))

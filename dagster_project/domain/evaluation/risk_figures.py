@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -36,9 +37,13 @@ from dagster_project.domain.evaluation.figures import (
     withheld,
 )
 from dagster_project.domain.evaluation.supermodel import (
+    WITH_FEATURES,
+    FeatureSource,
+    brier_gained,
     is_landmark,
     risks_of_stack,
     stack_landmarks,
+    stack_with_features,
 )
 from dagster_project.domain.response.findings import Rules
 from dagster_project.statistics.bootstrap import bootstrap_mean
@@ -51,6 +56,7 @@ from dagster_project.statistics.survival import kaplan_meier
 from dagster_project.statistics.time_dependent import FOLLOWED_TOO_SHORT, auc_at, brier_at
 
 NOT_SHOWN = "withheld: the standard shows no probability for this question"
+NO_FEATURES = "withheld: features are read behind the open gate alone"
 NO_EVENT = "no event by then: no interval"
 NO_PFS2 = "not estimable: a second progression (PFS2) is not recorded"
 NO_SURVIVAL = "not estimable: overall survival is not recorded"
@@ -155,16 +161,22 @@ def _shown_response(
 
 
 def progression_figures(
-    landmarks: Sequence[Landmark], site: str, rules: Rules, *, brief: bool
+    landmarks: Sequence[Landmark],
+    site: str,
+    rules: Rules,
+    *,
+    brief: bool,
+    features: FeatureSource | None = None,
 ) -> Iterator[Figure]:
     """Progression or death after the first, second and third visit of controlled patients.
 
     All comparators are of the same visits: those with sums, at risk after the visit. `brief`, which
     a hospital has, leaves out what needs more patients than it has. The supermodel is one of all
-    visits, the later ones too.
+    visits, the later ones too; the same with a score of features is of visits that have them.
     """
     everything = [r for r in landmarks if r.days is not None and is_landmark(r)]
     stacked = None if brief else _StackedRisks(everything, rules)
+    scored = stacked.with_features(features) if stacked and features else None
     for number, name in VISITS.items():
         rows = [r for r in everything if r.number == number]
         head = Population("progression", name, site)
@@ -174,6 +186,10 @@ def progression_figures(
         yield from _progression(rows, head, rules, brief=brief)
         if stacked:
             yield from _supermodel(stacked, number, head, rules)
+        if scored and number in scored.numbers:
+            yield from _supermodel(scored, number, head, rules)
+    if stacked:
+        yield from _gains_over_size(stacked, scored, Population("progression", site=site), rules)
 
 
 def _progression(
@@ -261,11 +277,24 @@ def _at_horizon(
 class _StackedRisks:
     """Times and cross-fitted risks of the supermodel, computed once for all visits."""
 
-    def __init__(self, landmarks: Sequence[Landmark], rules: Rules) -> None:
+    def __init__(
+        self, landmarks: Sequence[Landmark], rules: Rules, features: FeatureSource | None = None
+    ) -> None:
+        self.name = WITH_FEATURES if features else "supermodel"
+        self.landmarks, self.rules = landmarks, rules
         self.numbers = np.array([r.number for r in landmarks])
-        folds = rules["folds"]
-        self.stacks = {d: stack_landmarks(landmarks, folds, d) for d in (VISIT, MIDPOINT)}
+        folds, last = rules["folds"], max(rules["horizons_days"])
+        self.stacks = {
+            d: stack_with_features(landmarks, features, folds, last, d)
+            if features
+            else stack_landmarks(landmarks, folds, d)
+            for d in (VISIT, MIDPOINT)
+        }
         self._risks: dict[tuple[str, int], Floats] = {}
+
+    def with_features(self, features: FeatureSource) -> _StackedRisks:
+        """Of the landmarks that have features, with their score."""
+        return _StackedRisks([r for r in self.landmarks if features.knows(r)], self.rules, features)
 
     def times(self, dating: str, number: int) -> Times:
         """Of one visit."""
@@ -274,9 +303,41 @@ class _StackedRisks:
 
     def risks(self, dating: str, horizon: int, number: int) -> Floats:
         """Of one visit, by the model of all visits."""
+        return self.all_risks(dating, horizon)[self.numbers == number]
+
+    def all_risks(self, dating: str, horizon: int) -> Floats:
+        """Of all visits."""
         if (dating, horizon) not in self._risks:
             self._risks[dating, horizon] = risks_of_stack(self.stacks[dating], horizon)
-        return self._risks[dating, horizon][self.numbers == number]
+        return self._risks[dating, horizon]
+
+
+def _gains_over_size(
+    stacked: _StackedRisks, scored: _StackedRisks | None, head: Population, rules: Rules
+) -> Iterator[Figure]:
+    """By how much a score of features lowers the Brier score, on the visits that have features."""
+    for horizon in rules["horizons_days"]:
+        statistic = f"brier_gain_over_size_{horizon}"
+        if scored is None:
+            yield withheld(head, WITH_FEATURES, statistic, "1", NO_FEATURES)
+            continue
+        stack = scored.stacks[VISIT]
+        counts = _counts_at(Times(stack.days, stack.events, stack.folds), horizon)
+        compute = partial(_gain_over_size, stacked, scored, horizon)
+        why = too_few(*counts, rules)
+        yield judged(head, WITH_FEATURES, statistic, compute, counts, why)
+
+
+def _gain_over_size(stacked: _StackedRisks, scored: _StackedRisks, horizon: int) -> Estimate:
+    places = {(*r.patient, r.visit): n for n, r in enumerate(stacked.landmarks)}
+    own = [places[*r.patient, r.visit] for r in scored.landmarks]
+    return brier_gained(
+        scored.stacks[VISIT],
+        [r.patient for r in scored.landmarks],
+        scored.all_risks(VISIT, horizon),
+        stacked.all_risks(VISIT, horizon)[own],
+        horizon,
+    )
 
 
 def _supermodel(
@@ -293,7 +354,7 @@ def _supermodel(
         counts = (len(times.days), int(times.events.sum()))
         yield judged(
             head,
-            "supermodel",
+            stacked.name,
             f"c_index{mark}",
             _ordered(times, stacked, (dating, last, number), rules),
             counts,
@@ -328,9 +389,9 @@ def _stacked_at(
     risks = None if why else stacked.risks(*which)
     base = None if why else risks_by_category(times, ["all"] * len(times.days), horizon)
     auc = _auc(times, None, risks, horizon, rules)
-    yield judged(head, "supermodel", f"auc{mark}_{horizon}", auc, counts, why)
+    yield judged(head, stacked.name, f"auc{mark}_{horizon}", auc, counts, why)
     gain = _brier(times, risks, horizon, rules, reference=base)
-    yield judged(head, "supermodel", f"brier_gain{mark}_{horizon}", gain, counts, why)
+    yield judged(head, stacked.name, f"brier_gain{mark}_{horizon}", gain, counts, why)
 
 
 def _counts_at(times: Times, horizon: float) -> tuple[int, int]:

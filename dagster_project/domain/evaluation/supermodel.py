@@ -1,13 +1,15 @@
 """Risk of progression or death after a visit, by size alone: one model of all landmarks.
 
 Every visit at which the disease is controlled is a landmark, and all landmarks of all patients are
-stacked (van Houwelingen, Scand J Stat 2007; 34:70-85). It is the floor for any other model.
+stacked (van Houwelingen, Scand J Stat 2007; 34:70-85). It is the floor for any other model. One
+score of features may be a further column; each model is given the score that its own rows teach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,9 @@ from dagster_project.domain.evaluation.comparators import (
     put_together,
 )
 from dagster_project.domain.evaluation.courses import Landmark
-from dagster_project.domain.evaluation.figures import folds_of
+from dagster_project.domain.evaluation.figures import folds_of, mean_of
+from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.jackknife import held_out_bounds
 from dagster_project.statistics.survival import kaplan_meier
 from dagster_project.statistics.time_dependent import horizon_weights
@@ -34,6 +38,16 @@ LATER_VISIT = 3
 
 CONTROLLED = "controlled"
 """State of the visits that are landmarks."""
+
+WITH_FEATURES = "size_and_features"
+"""Name of the model that has a score of features beside size."""
+
+Score = Callable[[Bools], Floats]
+"""Of the rows that may be learnt from: a score of every row of a stack.
+
+Rows that are learnt from have it by a fit without their own patient, the others by the fit of all
+that are; so its coefficient in a model of these rows is not flattered.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +67,8 @@ class Stack:
         Number of the visit after baseline, at most `LATER_VISIT`.
     weights : float array (rows,)
         What a row counts in the fit.
+    score
+        Of features, one column more; None for size alone.
     """
 
     columns: Floats
@@ -61,6 +77,7 @@ class Stack:
     folds: npt.NDArray[np.int64]
     visits: npt.NDArray[np.int64]
     weights: Floats
+    score: Score | None = None
 
     @property
     def followed(self) -> Bools:
@@ -71,10 +88,38 @@ class Stack:
         """The same rows with other weights."""
         return replace(self, weights=weights)
 
+    def columns_by(self, seen: Bools) -> Floats:
+        """Columns for a model of the rows `seen`, with the score where there is one."""
+        if self.score is None:
+            return self.columns
+        return np.column_stack([self.columns, self.score(seen)])
+
+
+class FeatureSource(Protocol):
+    """Features of visits, of which one penalised score is made."""
+
+    def knows(self, landmark: Landmark) -> bool:
+        """Whether the visit has features."""
+
+    def score(self, landmarks: Sequence[Landmark], stack: Stack, horizon: float) -> Score:
+        """The score of the stack of these landmarks, learnt from their events by a horizon."""
+
 
 def is_landmark(landmark: Landmark) -> bool:
     """Whether a visit is of the population: controlled, with all sums."""
     return landmark.state == CONTROLLED and has_sizes(landmark)
+
+
+def stack_with_features(
+    landmarks: Sequence[Landmark],
+    features: FeatureSource,
+    folds: int,
+    horizon: float,
+    dating: str = VISIT,
+) -> Stack:
+    """`stack_landmarks` of landmarks that have features, with their score."""
+    stack = stack_landmarks(landmarks, folds, dating)
+    return replace(stack, score=features.score(landmarks, stack, horizon))
 
 
 def stack_landmarks(landmarks: Sequence[Landmark], folds: int, dating: str = VISIT) -> Stack:
@@ -138,16 +183,56 @@ def risks_by(stack: Stack, horizon: float, seen: Bools, held: Bools) -> Floats:
     used = seen & stack.followed
     if not used.any():
         raise ValueError("risks_by: no landmark with follow-up to learn from")
-    case, control = _weights(stack, used, horizon)
+    case, control = weights_at(stack, used, horizon)
     if not case.any() or not control.any():
         curve = kaplan_meier(stack.days[used].tolist(), stack.events[used].tolist())
         return np.full(int(held.sum()), 1 - curve.survival_at(horizon))
     weights = (case + control)[used] * stack.weights[used]
-    return predict(stack.columns[used], case[used] > 0, weights, stack.columns[held])
+    columns = stack.columns_by(used)
+    return predict(columns[used], case[used] > 0, weights, columns[held])
 
 
-def _weights(stack: Stack, used: Bools, horizon: float) -> tuple[Floats, Floats]:
-    """Weight of each row as case and as control, censoring being estimated by visit."""
+def brier_gained(
+    stack: Stack,
+    patients: Sequence[tuple[str, str]],
+    risks: Floats,
+    reference: Floats,
+    horizon: float,
+) -> Estimate:
+    """By how much the Brier score of risks is lower than that of others, over all landmarks.
+
+    Both are cross-fitted. Rows are weighted by IPCW within their visit; the interval is of
+    patients, each with all landmarks, and has the variance for folds.
+
+    Parameters
+    ----------
+    patients
+        The patient of each row.
+    reference : float array (rows,)
+        The other risks.
+    """
+    case, control = weights_at(stack, stack.followed, horizon)
+    gains = case * ((1 - reference) ** 2 - (1 - risks) ** 2) + control * (reference**2 - risks**2)
+    names = {p: n for n, p in enumerate(dict.fromkeys(patients))}
+    sums = np.bincount([names[p] for p in patients], gains, len(names))
+    folds = len(set(stack.folds.tolist()))
+    if len(names) < 2 or folds < 2 or not stack.followed.any():
+        return Estimate(None, reason=ONE_FOLD)
+    gain = mean_of(sums * len(names) / int(stack.followed.sum()))
+    return of_folds(gain, folds, -1.0, 1.0)
+
+
+ONE_FOLD = "not estimable: two folds of patients are needed"
+
+
+def weights_at(stack: Stack, used: Bools, horizon: float) -> tuple[Floats, Floats]:
+    """Weight of each row as case and as control, censoring being estimated by visit.
+
+    Returns
+    -------
+    tuple of float arrays (rows,)
+        0 for rows that are not used; see `time_dependent.horizon_weights`.
+    """
     case, control = np.zeros(len(stack.days)), np.zeros(len(stack.days))
     for visit in sorted(set(stack.visits[used].tolist())):
         own = used & (stack.visits == visit)

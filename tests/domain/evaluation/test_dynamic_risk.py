@@ -37,6 +37,8 @@ from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import DYNAMIC_RISK
 from dagster_project.statistics.predictive_values import outcome_weights, probability_in_practice
+from models.data.visit_features import VisitFeatures
+from models.learners.feature_score import ScoredFeatures
 from tests.domain.courses import STUDY
 from tests.domain.evaluation.courses import STANDARD, course
 from tests.domain.records import MOMENT, table
@@ -105,9 +107,15 @@ def sources(courses, predictions=(), runs=(), cohort=(), outcomes=(), scans=()):
     )
 
 
-def derive(courses, sections=FEW, waiting=(), gate="open", **given):
+def derive(courses, sections=FEW, waiting=(), gate="open", features=None, **given):
     found = derive_dynamic_risk(
-        courses, set(waiting), sources(courses, **given), sections, STANDARD, gate=gate
+        courses,
+        set(waiting),
+        sources(courses, **given),
+        sections,
+        STANDARD,
+        gate=gate,
+        features=features,
     )
     rows = conform(found, DYNAMIC_RISK)
     assert rows.select(KEY).is_unique().all()
@@ -144,6 +152,40 @@ def test_progression_is_by_the_supermodel_and_larger_where_the_tumour_grew():
     assert [r["source"] for r in risks] == ["supermodel", "supermodel"]
     assert risks[0]["probability"] > risks[1]["probability"]
     assert at(rows, "T1", "progression", 90)["probability"] < risks[0]["probability"]
+
+
+def features_at_t1(courses, telling, seed=5):
+    """Two columns at T1 of every patient: noise, the first also of the time to progression."""
+    random = np.random.default_rng(seed)
+    days = np.array([c.progression.days if c.progression else 300 for c in courses])
+    values = random.normal(size=(len(courses), 2))
+    values[:, 0] -= telling * np.log(days / 300)
+    places = {(*c.patient, "T1"): n for n, c in enumerate(courses)}
+    names = ("entropy@tumor@change", "energy@tumor@change")
+    return ScoredFeatures(VisitFeatures(places, names, values), STUDY.learning)
+
+
+def test_progression_is_by_features_too_where_they_do_better_than_size_and_were_measured():
+    people = [*BACKGROUND, course({"L1": [50, 48, 47]})]
+    asked = {"question": "progression", "horizon_days": 180}
+    rows = derive(people, features=features_at_t1(people, 4.0)).filter(**asked)
+    own = rows.filter(patient="BJCH-A")
+    assert dict(own.select("visit", "source").iter_rows())["T1"] == "size_and_features"
+    by_visit = {v: set(rows.filter(visit=v, withheld=False)["source"]) for v in ("T1", "T2")}
+    assert by_visit == {"T1": {"size_and_features"}, "T2": {"supermodel"}}
+    plain = derive(people).filter(**asked, visit="T2")
+    assert rows.filter(visit="T2").equals(plain)
+
+
+def test_features_that_tell_nothing_leave_the_risk_to_size():
+    people = BACKGROUND
+    assert derive(people, features=features_at_t1(people, 0.0)).equals(derive(people))
+
+
+def test_features_with_fewer_events_than_the_protocol_asks_for_leave_the_risk_to_size():
+    few = [c for c in BACKGROUND[:60] if c.progression.event][:9]
+    rows = derive(BACKGROUND, features=features_at_t1(few, 4.0))
+    assert rows.equals(derive(BACKGROUND))
 
 
 def test_with_fewer_events_than_the_protocol_asks_for_there_is_no_number():
