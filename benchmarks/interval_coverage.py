@@ -33,6 +33,7 @@ from benchmarks.worlds.cross_fitted import (
 )
 from benchmarks.worlds.end_points import end_points
 from benchmarks.worlds.evaluation import evaluation
+from benchmarks.worlds.feature_score import feature_score
 from benchmarks.worlds.given_score import given_score
 from benchmarks.worlds.readers import COPIED, copies, readers
 
@@ -67,6 +68,7 @@ FAMILIES: Mapping[str, World] = {
     "copies": of_copies,
     "controls": controls,
     "evaluation": evaluation,
+    "feature_score": feature_score,
 }
 """Worlds by name."""
 
