@@ -6,21 +6,14 @@ The jackknife uses models that lack one more fold.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from dagster_project.radiomics.harmonisation import HarmonisationError
-from dagster_project.statistics.jackknife import jackknife_interval
+from dagster_project.statistics.jackknife import FEWEST_FOLDS, held_out_bounds
 from models.data.datasets import Dataset, DatasetError
 from models.data.splits import SplitError
 from models.learners.learners import Learner, Section
-
-FEWEST_FOLDS = 3
-"""Fewest folds for bounds.
-
-With fewer, the model of a fold has one group of training patients, and nothing to jackknife over.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,27 +56,13 @@ def jackknife_intervals(
         return Bounds(
             empty, empty, f"{number} folds; a held-out patient's interval needs {FEWEST_FOLDS}"
         )
+
+    def fitted(training: np.ndarray, held: np.ndarray) -> np.ndarray:
+        model = learner.fit(seen.take(training), section, seed).model
+        return model.probabilities(seen.take(held))
+
     try:
-        each = _without_pairs(learner, seen, fold, section, seed)
+        bounds = held_out_bounds(fitted, fold, probabilities)
     except (SplitError, DatasetError, HarmonisationError) as error:
         return Bounds(empty, empty, f"two folds fewer cannot be trained on: {error}")
-    lower, upper = empty.copy(), empty.copy()
-    for k in range(number):
-        groups = np.delete(each[:, fold == k], k, axis=0)
-        lower[fold == k], upper[fold == k] = jackknife_interval(probabilities[fold == k], groups)
-    return Bounds(lower, upper, "jackknife over models that lack one more fold")
-
-
-def _without_pairs(
-    learner: Learner, seen: Dataset, fold: np.ndarray, section: Section, seed: int
-) -> np.ndarray:
-    """Row j, patient i: the probability by the model without fold j and i's own fold.
-
-    NaN where j is i's own.
-    """
-    each = np.full((fold.max() + 1, fold.size), np.nan)
-    for pair in combinations(range(len(each)), 2):
-        model = learner.fit(seen.take(~np.isin(fold, pair)), section, seed).model
-        for own, other in (pair, pair[::-1]):
-            each[other, fold == own] = model.probabilities(seen.take(fold == own))
-    return each
+    return Bounds(*bounds, "jackknife over models that lack one more fold")
