@@ -155,21 +155,45 @@ def train(averaging: Averaging, dataset: Dataset) -> Generator[Floats, Floats, d
         Where the hospital has no sequence of lesions.
     """
     from models.data.lesion_sequences import arrange
-    from models.learners.networks import ensemble_logits, train_side_by_side
+    from models.learners.networks import ensemble_logits
 
     if dataset.series is None:
         raise ColumnsMissing(["lesion series"])
     series = arrange(dataset.series, averaging.facts)
     scaler = averaging.scaler((yield averaging.moments(series)))
-    arrays, asked = scaler.apply(series), averaging.asked
+    arrays, folds = scaler.apply(series), averaging.asked.folds
     arrays.pop("contacts", None)
-    labels, folds = (
-        dataset.y.astype(bool),
-        np.array([fold_of(p, asked.folds) for p in dataset.patients]),
-    )
-    rows = [np.flatnonzero(folds != k) for k in range(asked.folds)] + [np.arange(len(labels))]
+    labels = dataset.y.astype(bool)
+    fold = np.array([fold_of(patient, folds) for patient in dataset.patients])
+    rows = [np.flatnonzero(fold != k) for k in range(folds)] + [np.arange(len(labels))]
+    weights, loss = yield from averaged(averaging, [arrays] * len(rows), labels, rows)
+    logits = ensemble_logits(averaging.facts, weights, arrays)
+    held_out = sigmoid(logits[fold, np.arange(len(labels))])
+    query = ScoreBins(SCORE_BINS)
+    total = yield query.vector(labels, held_out)
+    return _result(query, total, loss, weights, scaler)
+
+
+def averaged(
+    averaging: Averaging,
+    arrays: list[dict[str, np.ndarray]],
+    labels: np.ndarray,
+    rows: list[np.ndarray],
+) -> Generator[Floats, Floats, tuple[Weights, float]]:
+    """One hospital's vectors of the rounds; the last average of the weights and of the loss.
+
+    Parameters
+    ----------
+    arrays
+        Scaled inputs of the hospital's patients, for each network.
+    labels : bool array (patients,)
+    rows
+        The patients whom each network is trained on.
+    """
+    from models.learners.networks import train_side_by_side
+
     patients = np.array([len(r) for r in rows], dtype=np.float64)
-    weights, trained, losses = averaging.start, averaging.start, []
+    weights, loss, asked = averaging.start, float("nan"), averaging.asked
     for number in range(asked.average):
         local = {
             **averaging.section,
@@ -177,24 +201,19 @@ def train(averaging: Averaging, dataset: Dataset) -> Generator[Floats, Floats, d
             "learning_rate": averaging.rate(number),
             "device": "cpu",
         }
+        seed = asked.seed + number
         trained, curve = train_side_by_side(
-            averaging.facts, [arrays] * len(rows), labels, rows, local, asked.seed + number, weights
+            averaging.facts, arrays, labels, rows, local, seed, weights
         )
         weights, loss = averaging.average((yield averaging.flat(trained, patients, curve[-1])))
-        losses.append(loss)
-    fixed = {name: w for name, w in trained.items() if name not in weights}
-    logits = ensemble_logits(averaging.facts, {**weights, **fixed}, arrays)
-    held_out = sigmoid(logits[folds, np.arange(len(labels))])
-    query = ScoreBins(SCORE_BINS)
-    total = yield query.vector(labels, held_out)
-    return _result(query, total, losses, weights, scaler)
+    return weights, loss
 
 
 UNBOUNDED = "bounds of a cross-fitted AUC need each patient's own values, which are not shared"
 
 
 def _result(
-    query: ScoreBins, total: Floats, losses: list[float], weights: Weights, scaler: Any
+    query: ScoreBins, total: Floats, loss: float, weights: Weights, scaler: Any
 ) -> dict[str, Any]:
     """The AUC of patients whom no network had seen, the loss, and the model of all patients."""
     found = query.read(total)
@@ -203,6 +222,6 @@ def _result(
     return {
         "auc": {"value": found.auc.value, "lower": None, "upper": None, "reason": UNBOUNDED},
         "patients": round(float(total.sum())),
-        "loss": losses[-1],
+        "loss": loss,
         "own": {"weights": last, "scaler": scaled},
     }
