@@ -15,13 +15,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import psutil
 import pytest
 
+from benchmarks.process_memory import held
 from dagster_project.federated.engine.certificates import Authority, make_key, make_request
 from dagster_project.federated.engine.computations import computation, read_rows
 from dagster_project.federated.engine.jobs import new_name, write_job
@@ -216,31 +216,6 @@ def test_a_certificate_by_another_authority_does_not_connect(federation, running
         fake.end()
 
 
-def held(process, patterns):
-    """Which of the patterns are anywhere in a process' memory."""
-    found = set()
-    maps = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
-    with Path(f"/proc/{process.pid}/mem").open("rb") as memory:
-        for line in maps:
-            place, rights, *_ = line.split()
-            if not rights.startswith("rw"):
-                continue
-            start, end = (int(edge, 16) for edge in place.split("-"))
-            with suppress(OSError, ValueError):
-                for block in blocks(memory, start, end):
-                    found |= {name for name, pattern in patterns.items() if pattern in block}
-    return found
-
-
-def blocks(memory, start, end, size=2**20, overlap=64):
-    """A region's memory block by block; those that were never written to are left out."""
-    for at in range(start, end, size):
-        memory.seek(at)
-        block = memory.read(min(size + overlap, end - at))
-        if block.strip(b"\0"):
-            yield block
-
-
 def planted():
     """What each hospital sends in each round of `LONG`, and the sum, in three forms."""
     model = LONG.asked.model()
@@ -318,7 +293,7 @@ def test_the_search_finds_what_a_process_was_handed_plain():
         plain.stdin.write(content + "\n")
         plain.stdin.flush()
         assert int(plain.stdout.readline()) == len(forms)
-        assert held(plain, forms) == set(forms)
+        assert held(plain.pid, forms) == set(forms)
         plain.stdin.write("\n")
 
 
@@ -327,7 +302,7 @@ def test_a_hung_hospital_ends_the_run_by_its_name_and_no_value_was_in_memory(fed
 
     def search():
         for process in (psutil.Process(running["coordinator"].process.pid), *jobs()):
-            found[process.pid] = held(process, {**planted(), "own": b"BJCH"})
+            found[process.pid] = held(process.pid, {**planted(), "own": b"BJCH"})
 
     def jobs():
         return job_processes(running["coordinator"])
