@@ -41,7 +41,6 @@ from models.data.lesion_sequences import SequenceScaler, arrange
 from models.learners.networks import (
     ARCHITECTURES,
     INPUTS,
-    architecture,
     ensemble_logits,
     frame_of,
     train_side_by_side,
@@ -69,7 +68,7 @@ def averaging_of(name: str, rounds: int, networks: int = 1, seed: int = 1) -> Av
     regions = tuple(region_names(study.section("radiomics")))
     facts = {"visits": list(TASKS["T1"].visits), "regions": list(regions), "features": features}
     facts |= {k: study.learning[f"network_{k}"] for k in ("width", "dropout")}
-    weights = sum(w.numel() for w in architecture(name, facts).parameters())
+    weights = sum(w.numel() for w in frame_of({**facts, "architecture": name}).parameters())
     asked = NetworkSection(
         architecture=name,
         weights=weights,

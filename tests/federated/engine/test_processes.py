@@ -21,9 +21,17 @@ import polars as pl
 import psutil
 import pytest
 
+from benchmarks.federated_statistics import (
+    COMPARED,
+    Search,
+    Study,
+    in_one_process,
+    patterns_of,
+    plans,
+)
 from benchmarks.process_memory import held
 from dagster_project.federated.engine.certificates import Authority, make_key, make_request
-from dagster_project.federated.engine.computations import computation, read_rows
+from dagster_project.federated.engine.computations import computation, read_rows, rows_at
 from dagster_project.federated.engine.jobs import new_name, write_job
 from dagster_project.federated.engine.kits import invite, write_hospital
 from dagster_project.federated.engine.outcomes import read_outcome, read_outcomes
@@ -36,6 +44,7 @@ from dagster_project.federated.ledger import Budget, Ledger
 from dagster_project.federated.logistic import gradients
 from dagster_project.federated.refusals import EngineFailed
 from dagster_project.study import load_study
+from models.data.datasets import TASKS, build_dataset
 from tests.federated.engine.cases import a_table
 from tests.federated.engine.test_computations import drive
 from tests.federated.lakes import lake_plan, simulated
@@ -128,6 +137,37 @@ def test_figures_of_three_lakes_are_those_of_all_patients(federation, running):
     rows = read_runs(federation.places("BJCH").home)
     assert rows.filter(kind="moments")["state"].to_list() == ["done"]
     assert read_results(federation.places("BJCH").home).filter(kind="moments").height == 6
+
+
+@pytest.fixture(scope="module")
+def study():
+    folder, whole = simulated()
+    pooled = build_dataset(TASKS["T1"], **whole.of_dataset())
+    return Study(folder, CODES, whole, pooled, FRAME)
+
+
+def test_combat_of_three_lakes_is_that_of_one_table(federation, running, study):
+    (plan,) = plans(study, ["combat"])
+    federation.allow(plan)
+    outcomes = federation.carry_out(plan, 60, ignore)
+    results = {code: outcome.result for code, outcome in outcomes.items()}
+    assert COMPARED["combat"](study, results) < 1e-5
+    assert [list(results[code]["own"]) for code in CODES] == [[b] for b in plan.asked.batches]
+
+
+def test_a_network_is_averaged_and_its_weights_are_nowhere_at_the_coordinator(
+    federation, running, study
+):
+    (plan,) = plans(study, ["network"])
+    federation.allow(plan)
+    rows = {code: rows_at(federation.places(code), plan, code) for code in CODES}
+    reference = in_one_process(plan, rows)
+    search = Search(running["coordinator"].process.pid, patterns_of(reference, len(CODES)))
+    outcomes = federation.carry_out(plan, 60, search)
+    assert {c: o.result for c, o in outcomes.items()} == json.loads(json.dumps(reference.results))
+    assert len(search.patterns) > 20
+    assert search.looks >= 2
+    assert not search.found
 
 
 def test_a_hospital_that_may_not_read_its_lake_is_named_with_the_cause(federation, running):
