@@ -207,6 +207,7 @@ def _check_member(found: Plan, account: Account) -> None:
 
 def _described(found: Plan) -> Iterator[str]:
     from dagster_project.federated.ciphertexts import number_of_ciphertexts
+    from dagster_project.study import load_study
 
     asked = found.asked
     kib = KIB_A_CIPHERTEXT * number_of_ciphertexts(asked.length + 1)
@@ -216,6 +217,12 @@ def _described(found: Plan) -> Iterator[str]:
         f"sends: {asked.rounds} rounds of {asked.length:,} values, {kib:,} KiB a round, encrypted"
     )
     yield f"digest: {found.digest}"
+    passes = getattr(asked, "passes", 0)
+    if passes > (known := load_study().learning["network_epochs"]):
+        yield (
+            f"caution: the network sees each patient {passes} times, the study's own {known}; the "
+            "longer it is trained, the better its weights show who took part"
+        )
 
 
 def _at_home(found: Plan, account: Account | None) -> Iterator[str]:

@@ -441,6 +441,11 @@ class NetworkSection(Asked):
         return LABELS[task]
 
     @property
+    def passes(self) -> int:
+        """How often the network of all patients sees each."""
+        return self.average * self.epochs
+
+    @property
     def rounds(self) -> int:
         """Moments of the inputs, averages, and scores of the patients left out."""
         return self.average + 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.federated_attacks import Patients, bound, membership_auc
+from benchmarks.federated_attacks import DELTA, Patients, bound, membership_auc, network_attacked
 from dagster_project.federated.fixed_point import add_residues, from_residues, to_residues
 from dagster_project.federated.key_agreement import Run
-from dagster_project.federated.logistic import LogisticPlan
-from dagster_project.federated.refusals import TooFewHospitals, TooLarge
+from dagster_project.federated.ledger import Budget, Ledger, Step
+from dagster_project.federated.logistic import LogisticPlan, gradients
+from dagster_project.federated.refusals import OtherCohort, TooFewHospitals, TooLarge
 from tests.federated.hospitals import CODES, PINNED, run_of
 
 
@@ -49,6 +52,24 @@ def test_the_sum_of_two_is_the_others_part_and_no_run_of_two_begins():
         run_of(2)
     with pytest.raises(TooFewHospitals):
         Run("r", "a" * 64, tuple((code, PINNED[code]) for code in CODES[:1]))
+
+
+def test_two_exact_sums_that_differ_by_one_patient_are_that_patient_and_the_second_is_refused(
+    tmp_path,
+):
+    """A gradient at weights of 0 is (1/2 - label) times 1 and the patient's values."""
+    plan, cohort = a_plan(), a_cohort()
+    rows = gradients(plan, np.zeros(plan.length), cohort.values / 8, cohort.labels)
+    sums = [from_residues(to_residues(rows[k:].sum(axis=0), 3)) for k in (0, 1)]
+    one = sums[0] - sums[1]
+    assert (one[0] < 0) == cohort.labels[0]
+    np.testing.assert_allclose(one[1:] / one[0], cohort.values[0] / 8, atol=1e-4)
+    ledger = Ledger.create(tmp_path, "BJCH", Budget(3.0, DELTA))
+    ledger.allow("p" * 64)
+    step = Step("run-1", 1, "p" * 64, "q" * 64, "c" * 64, CODES[:3], None)
+    ledger.spend(step)
+    with pytest.raises(OtherCohort):
+        ledger.spend(replace(step, run="run-2", cohort="d" * 64))
 
 
 @pytest.mark.parametrize("value", [1e300, -1e300, 2.0**60])

@@ -73,6 +73,31 @@ def test_an_exact_plan_says_that_nothing_limits_what_it_shows(call, file, tmp_pa
     assert "no ε limits" in call("plan", "check", file)
 
 
+NETWORK = (
+    PLAN[: PLAN.index("[logistic]")]
+    + """
+[network]
+architecture = "st_gcn"
+weights = 2053
+centres = [1.0]
+units = [1.0]
+average = 10
+epochs = {epochs}
+rate = 0.01
+folds = 2
+seed = 1
+"""
+)
+
+
+def test_a_network_that_is_trained_longer_than_the_studys_own_is_pointed_out(call, tmp_path):
+    file = tmp_path / "network.toml"
+    file.write_text(NETWORK.format(epochs=1), encoding="utf-8")
+    assert "caution" not in call("plan", "check", str(file))
+    file.write_text(NETWORK.format(epochs=5), encoding="utf-8")
+    assert "sees each patient 50 times" in call("plan", "check", str(file))
+
+
 def test_a_plan_with_a_fault_ends_with_1_in_both_languages(call, file, tmp_path):
     (tmp_path / "plan.toml").write_text(PLAN.replace("steps = 40", "steps = 0"), encoding="utf-8")
     said = call("plan", "check", file, code=1)
