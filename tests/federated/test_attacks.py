@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.federated_attacks import DELTA, Patients, bound, membership_auc, network_attacked
+from benchmarks.federated_attacks import DELTA, Patients, bound, membership_auc
 from dagster_project.federated.fixed_point import add_residues, from_residues, to_residues
 from dagster_project.federated.key_agreement import Run
 from dagster_project.federated.ledger import Budget, Ledger, Step
