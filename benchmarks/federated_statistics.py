@@ -281,11 +281,11 @@ WINDOW = 6
 
 
 def patterns_of(reference: Reference, hospitals: int) -> dict[tuple[Any, ...], bytes]:
-    """Windows of the first and last vectors in three forms, and figures of the result."""
+    """Windows of the first and the last two vectors in three forms; figures of the result."""
     found: dict[tuple[Any, ...], bytes] = {}
     last = max(number for _, number in reference.vectors)
     for (who, number), vector in reference.vectors.items():
-        if number not in {1, last}:
+        if number not in {1, last - 1, last}:
             continue
         for at in telling(vector)[:1]:
             window = vector[at : at + WINDOW]
