@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dagster_project.lake.columns import FINGERPRINT, Column
+from dagster_project.lake.derivations import emptied_by, reached_by
 from dagster_project.lake.tables import PATIENTS, TABLES, Table
 from dagster_project.protocol import is_usable, wording_of
 from dagster_project.study import Study, StudyError
@@ -39,7 +40,8 @@ class Minimisation:
     age_band_years
         Width of the bands; a published age is the lower bound of its band. 1: the age itself.
     suppressed
-        Columns without values, as `table.column`.
+        Columns without values, as `table.column`: those of the protocol, and all that give one of
+        them away (`derivations`).
     """
 
     age_band_years: int = 1
@@ -59,7 +61,12 @@ class Minimisation:
             if not is_usable(f"publish.{name}", value):
                 raise StudyError(_how_to_write(name))
         width, listed = section.get("age_band_years", 1), section.get("suppressed_columns", [])
-        return cls(width, frozenset(place for entry in listed for place in _places(entry)))
+        return cls(width, reached_by(place for entry in listed for place in _places(entry)))
+
+    @cached_property
+    def emptied(self) -> frozenset[str]:
+        """Tables published without rows: figures of a suppressed column."""
+        return emptied_by(self.suppressed)
 
     @cached_property
     def left_out(self) -> frozenset[str]:
@@ -81,13 +88,19 @@ class Minimisation:
 
     def as_json(self) -> dict[str, Any]:
         """As a publication's manifest says it."""
-        return {"age_band_years": self.age_band_years, "suppressed_columns": sorted(self.left_out)}
+        return {
+            "age_band_years": self.age_band_years,
+            "suppressed_columns": sorted(self.left_out),
+            "tables_without_rows": sorted(self.emptied),
+        }
 
     def table(self, table: Table) -> Table:
-        """The table as it is published; a column's description says what was done to it."""
-        return replace(
-            table, columns=tuple(self._column(table, column) for column in table.columns)
-        )
+        """The table as it is published; the descriptions say what was done to it."""
+        columns = tuple(self._column(table, column) for column in table.columns)
+        if table.name not in self.emptied:
+            return replace(table, columns=columns)
+        en, zh = f"{table.en}; {WITHOUT_ROWS[0]}", f"{table.zh}；{WITHOUT_ROWS[1]}"
+        return replace(table, columns=columns, en=en, zh=zh)
 
     def _column(self, table: Table, column: Column) -> Column:
         if f"{table.name}.{column.name}" in self.left_out:
@@ -117,6 +130,8 @@ class Minimisation:
         """Rows of a table as they are published."""
         import polars as pl
 
+        if name in self.emptied:
+            return rows.clear()
         gone = [c for c in rows.columns if f"{name}.{c}" in self.left_out]
         shown = rows.with_columns(pl.lit(None, rows.schema[c]).alias(c) for c in gone)
         banded = AGE in rows.columns and self.age_band_years > 1
@@ -138,6 +153,12 @@ class Minimisation:
         high = low + self.age_band_years - 1
         return f">={low}" if high >= TOP_AGE else f"{low}-{high}"
 
+
+WITHOUT_ROWS = (
+    "not published, always without rows: its figures are of columns that are not published",
+    "不发布，恒无记录：其结果由不发布的列算得",
+)
+"""What the description of such a table adds."""
 
 TOP_AGE = PATIENTS.column(AGE).maximum or 0
 """Above it every age is given as this one."""

@@ -141,7 +141,8 @@ def write_tables(
             lake,
             folder / name,
             minimised.table(table),
-            sql.rows_of_site(table, site, without, minimised.columns(table)),
+            sql.rows_of_site(table, site, without, minimised.columns(table))
+            + sql.limit(none=table.name in minimised.emptied),
         )
         for table in PUBLISHED
         for name, site in _files(lake, table, without).items()
@@ -188,6 +189,8 @@ def _exchanged(
     """
     patients = former.changed.get(table.name) if former else None
     if former is None or site is None or patients is None or not _as_written(former, name):
+        return None
+    if table.name in minimised.emptied:
         return None
     rows = sql.rows_exchanged(
         table, site, patients, str(former.parquet / name), minimised.columns(table)

@@ -148,6 +148,11 @@ def rows_of_site(table: Table, site: str | None, without: Collection[str], selec
     return f'SELECT {selected} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
 
 
+def limit(*, none: bool) -> str:
+    """What a statement ends with where its rows, or none of them, are published."""
+    return " LIMIT 0" if none else ""
+
+
 def rows_exchanged(
     table: Table, site: str, patients: Collection[tuple[str, str]], former: str, selected: str
 ) -> str:
