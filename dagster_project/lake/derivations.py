@@ -1,4 +1,4 @@
-"""What of the lake gives a column away: its copies, what it can be computed from, and figures of it.
+"""What of the lake gives a column away: its copies, what gives it again, and figures of it.
 
 A column that is not published takes all of them with it (`minimisation`).
 """

@@ -1,6 +1,6 @@
-"""The dynamic iRECIST page of each patient, and the index that leads to them.
+"""The dynamic iRECIST page of each patient.
 
-They show pseudonyms and days, no identity and no calendar date.
+It shows a pseudonym and days, no identity and no calendar date.
 """
 
 from __future__ import annotations
@@ -18,17 +18,13 @@ from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.risks import risks_of
-from dagster_project.reports.summaries.cohort import find_eligible
-from dagster_project.reports.summaries.quality import summarise_gate
 from dagster_project.reports.summaries.tables import (
-    WHO,
     Row,
     Tables,
     completed,
     find_waiting,
     is_simulated,
     list_patients,
-    summarise_simulation,
 )
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
 from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
@@ -185,70 +181,6 @@ def may_show_reads(own: Tables, site_reader: str) -> bool:
         blinded["locked_at"].null_count() == 0
         and not (own["arbitrations"]["status"] == "open").any()
     )
-
-
-def render_patient_index(
-    tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
-) -> str:
-    """The list of patients by site, each with the latest state and a link to the page."""
-    filled = completed(tables)
-    rows = list_index(filled)
-    return render(
-        "index.html",
-        study=study,
-        snapshot=snapshot,
-        generated_at=generated_at,
-        simulated=is_simulated(filled),
-        simulation=summarise_simulation(filled),
-        gate=summarise_gate(filled["quality_verdicts"], study.digest),
-        sites={
-            site: [r for r in rows if r["site"] == site]
-            for site in dict.fromkeys(r["site"] for r in rows)
-        },
-    )
-
-
-def list_index(tables: Tables) -> list[Row]:
-    """One row per patient for the index.
-
-    Eligible, visits, latest state and reading, best response, and whether a case is open.
-    """
-    latest = (
-        _accepted(tables["responses"])
-        .sort("day", "visit", nulls_last=False)
-        .group_by(WHO, maintain_order=True)
-        .last()
-        .select(*WHO, "visit", "irecist_response")
-    )
-    readings = tables["dynamic_irecist"].select(
-        *WHO, "visit", "state", "advice", "advice_from_day", "advice_to_day"
-    )
-    visits = _visits_in_short(tables["timepoints"])
-    cases = tables["arbitrations"].select(*WHO, case="status")
-    rows = list_patients(tables).join(
-        find_eligible(tables).with_columns(eligible=pl.lit(value=True)), on=WHO, how="left"
-    )
-    for facts in (latest, visits, cases, tables["outcomes"].select(*WHO, "bor")):
-        rows = rows.join(facts, on=WHO, how="left")
-    return (
-        rows.join(readings, on=[*WHO, "visit"], how="left")
-        .with_columns(pl.col("eligible").fill_null(value=False))
-        .sort(WHO)
-        .to_dicts()
-    )
-
-
-def _visits_in_short(timepoints: pl.DataFrame) -> pl.DataFrame:
-    """The protocol's visits by name, and how many others there are."""
-    planned, others = (
-        pl.col("visit").filter(pl.col("visit").str.starts_with("T")).sort(),
-        pl.col("visit").str.starts_with("V").sum(),
-    )
-    short = timepoints.group_by(WHO).agg(
-        planned.str.join(" ").alias("visits"), others.alias("others")
-    )
-    more = pl.when(pl.col("others") > 0).then(pl.format(" +{}", "others")).otherwise(pl.lit(""))
-    return short.select(*WHO, visits=(pl.col("visits") + more).str.strip_chars())
 
 
 def _accepted(responses: pl.DataFrame) -> pl.DataFrame:

@@ -131,6 +131,21 @@ ADVICE: dict[str, tuple[str, str]] = {
 }
 """What is due; never a response, never a treatment."""
 
+GATE: dict[str, tuple[str, str]] = {
+    "open": ("open", "已放行"),
+    "closed": ("closed", "未放行"),
+    "not_evaluated": ("not evaluated", "尚未评估"),
+    "other_protocol": ("closed: judged by another protocol", "方案已更改，视为未放行"),
+}
+"""State of the gate to training."""
+
+CASES: dict[str, tuple[str, str]] = {
+    "open": ("open", "待仲裁"),
+    "settled": ("settled", "已仲裁"),
+    "none": ("no case", "无需仲裁"),
+}
+"""State of a patient's arbitration."""
+
 FACTS: tuple[tuple[str, str, str], ...] = (
     ("sex", "Sex", "性别"),
     ("age_years", "Age", "年龄"),

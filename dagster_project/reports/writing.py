@@ -23,12 +23,12 @@ from dagster_project.reports.board import AsOf, Sheet, cut_sheet, list_sheets, r
 from dagster_project.reports.board_waiting import list_waiting_sheets, render_waiting_board
 from dagster_project.reports.evaluation import render_evaluation
 from dagster_project.reports.pages import digest_on, program_digest, put
+from dagster_project.reports.patient_index import render_patient_index
 from dagster_project.reports.patient_reports import (
     TABLES_READ,
     HabitatMap,
     LesionPicture,
     may_show_reads,
-    render_patient_index,
     render_patient_report,
 )
 from dagster_project.reports.reader_pages import (

@@ -19,8 +19,8 @@ from dagster_project.lake.derivations import FACTS, FIGURES_OF, emptied_by, reac
 from dagster_project.lake.home import Home
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.lake.publish import publish
-from dagster_project.lake.store import open_lake
 from dagster_project.lake.schema import conform
+from dagster_project.lake.store import open_lake
 from dagster_project.lake.tables import BY_NAME, PUBLISHED, TABLES, Table
 from dagster_project.study import PROTOCOL, load_study
 from tests.reports.cohort import whole
@@ -184,9 +184,14 @@ def test_a_later_night_adds_no_row_to_a_table_without_rows(tmp_path: Path) -> No
 def _delta(value: float) -> pl.DataFrame:
     table = BY_NAME["delta_features"]
     row = dict.fromkeys(table.names) | {
-        **{name: "L1" for name in ("lesion", "region", "feature", "input_fingerprint")},
-        **{"site": "NORTH", "patient": "NORTH-1", "from_visit": "T0", "to_visit": "T1"},
-        **{"region": "tumor", "delta": value, "simulated": True},
+        **dict.fromkeys(("lesion", "region", "feature", "input_fingerprint"), "L1"),
+        "site": "NORTH",
+        "patient": "NORTH-1",
+        "from_visit": "T0",
+        "to_visit": "T1",
+        "region": "tumor",
+        "delta": value,
+        "simulated": True,
     }
     return conform(pl.DataFrame([row], infer_schema_length=None), table)
 

@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 class Page(HTMLParser):
     """Words, addresses and tag names of a page."""
 
-    VOID = frozenset({"meta", "img", "br", "source", "line", "rect", "circle", "path", "input"})
+    VOID = frozenset(
+        {"meta", "img", "br", "source", "line", "rect", "circle", "path", "input", "col"}
+    )
 
     def __init__(self, html):
         super().__init__()

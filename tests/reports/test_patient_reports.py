@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from dagster_project.reports import patient_reports as p
-from dagster_project.reports.summaries.tables import completed, find_waiting
+from dagster_project.reports.summaries.tables import find_waiting
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, bare, table, whole
 from tests.reports.pages import Page
@@ -28,10 +28,6 @@ def render(patient, tables=None, **more):
     return p.render_patient_report(
         patient, tables or whole(), STUDY, snapshot=41, generated_at=MOMENT, **more
     )
-
-
-def index(tables=None):
-    return p.render_patient_index(tables or whole(), STUDY, snapshot=41, generated_at=MOMENT)
 
 
 @pytest.mark.parametrize("patient", [PLAIN, OPEN, SETTLED])
@@ -209,12 +205,6 @@ def test_while_a_case_waits_no_number_of_a_read_is_shown(status):
     assert ("best by iRECIST" in text) != waiting
 
 
-def test_in_the_index_a_waiting_patient_has_no_state():
-    row = next(r for r in p.list_index(completed(whole())) if r["patient"] == OPEN)
-    assert (row["irecist_response"], row["bor"], row["state"]) == (None, None, None)
-    assert "waiting for arbitration" in Page(index(whole())).text
-
-
 def test_a_reading_of_an_earlier_night_is_marked():
     closed = {
         **whole(),
@@ -351,52 +341,3 @@ def test_a_vanished_and_a_tiny_lesion_are_words_not_numbers():
     text = Page(render(PLAIN, {**whole(), "lesions": lesions, "reads": reads})).text
     assert text.count("gone") == 3
     assert text.count("too small") == 3
-
-
-def test_the_index_leads_to_every_patient_of_every_site():
-    page = Page(index())
-    assert {a for a in page.addresses if a.startswith("patients/")} == {
-        f"patients/{who}.html" for who in EVERYONE
-    }
-    assert {a for a in page.addresses if a.startswith("#")} == {"#EAST", "#NORTH", "#SOUTH"}
-    assert page.unclosed == []
-
-
-def test_the_index_gives_the_latest_state():
-    rows = {r["patient"]: r for r in p.list_index(dict(whole()))}
-    last = (
-        whole()["responses"]
-        .filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted")
-        .sort("day")
-        .row(-1, named=True)
-    )
-    assert (rows[PLAIN]["visit"], rows[PLAIN]["irecist_response"]) == (
-        last["visit"],
-        last["irecist_response"],
-    )
-    assert rows[PLAIN]["visits"] == "T0 T1 T2"
-    assert rows[OPEN]["case"] == "open"
-    assert len(rows) == len(EVERYONE)
-
-
-def test_the_index_shortens_a_long_row_of_visits():
-    extra = [
-        {
-            "site": "NORTH",
-            "patient": PLAIN,
-            "visit": f"V{n}",
-            "scan": f"SV{n}",
-            "day": 160 + n,
-            "simulated": True,
-        }
-        for n in (1, 2, 3)
-    ]
-    tables = {
-        **whole(),
-        "timepoints": pl.concat([whole()["timepoints"], table("timepoints", extra)]),
-    }
-    assert next(r for r in p.list_index(tables) if r["patient"] == PLAIN)["visits"] == "T0 T1 T2 +3"
-
-
-def test_an_empty_index_says_so():
-    assert "No patient has been taken in yet." in Page(index({**bare()})).text
