@@ -15,7 +15,7 @@ CATALOGUE = Path(__file__).with_name("reasons_zh.toml")
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
-STOPS = (("; ", "；"), (". ", "。"))
+STOPS = ((" | ", " | "), ("; ", "；"), (". ", "。"))
 """Where a reason falls into pieces that may be in the catalogue by themselves."""
 
 Template = tuple[re.Pattern[str], str]

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dagster_project.lake.files import write_whole
-from dagster_project.lake.reasons import CATALOGUE
+from dagster_project.lake.reasons import CATALOGUE, chinese_reason
 from dagster_project.lake.sharing import FILE, group_of, share_folder
 from dagster_project.lake.vocabulary import VOCABULARY
 from dagster_project.reports import wording
@@ -117,12 +117,19 @@ def _environment() -> Environment:
             wording.plain,
             wording.moment,
             wording.tone,
+            wording.pair,
+            wording.coded,
+            wording.triggered,
+            wording.rate,
+            wording.measure,
         )
     }
     environment.globals |= {
         "interval": wording.interval,
         "english": wording.english,
         "chinese": wording.chinese,
+        "both": wording.both,
+        "chinese_reason": chinese_reason,
         "words": wording,
     }
     return environment

@@ -9,6 +9,9 @@ import math
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup
+
+from dagster_project.lake.vocabulary import chinese_word
 from dagster_project.study import Study
 
 ABSENT = "–"
@@ -146,6 +149,81 @@ CASES: dict[str, tuple[str, str]] = {
 }
 """State of a patient's arbitration."""
 
+CODES: dict[str, str] = {
+    "included": "纳入",
+    "pass": "通过",
+    "fail": "未通过",
+    "warn": "提示",
+    "cannot_evaluate": "无法评估",
+    "met": "符合",
+    "not_met": "不符合",
+    "unknown": "不详",
+    "not known": "不详",
+    "cohort": "全队列",
+    "target": "靶病灶",
+    "non_target": "非靶病灶",
+    "new": "新病灶",
+    "NONE": "无",
+    "agreement": "一致",
+    "arbitration": "仲裁",
+    "single_reader": "单人阅片",
+    "provisional": "暂定",
+    "accepted": "采纳的阅片",
+    "champion": "现行",
+    "candidate": "待定",
+    "first_cycle": "首周期",
+    "response": "首次应答",
+    "main": "主要分析",
+    "new_therapy": "新治疗",
+    "clinical_progression": "临床进展",
+    "missed_visits": "漏访",
+    "irecist": "iRECIST",
+    "pfs": "PFS",
+    "os": "OS",
+    "dor": "DOR",
+    "death": "死亡",
+    "alive": "存活",
+    "progression": "进展",
+    "lost": "失访",
+    "withdrawal": "退出",
+    "site": "中心",
+    "sex": "性别",
+    "age_years": "年龄",
+    "stage": "分期",
+    "histology": "病理",
+    "line": "治疗线数",
+    "responders": "应答者",
+    "non-responders": "无应答者",
+    "CR or PR as of T2": "截至T2为CR或PR",
+    "Neither, as of T2": "截至T2非CR亦非PR",
+    "Responders": "应答者",
+    "Non-responders": "无应答者",
+    "Not determined": "未确定",
+    "Overall": "总体",
+    "Missing": "缺失",
+    "SMD": "SMD",
+    "All": "全部",
+    "all": "全部",
+    "Age, years": "年龄（岁）",
+    "PD-L1 TPS, %": "PD-L1 TPS（%）",
+    "Sex": "性别",
+    "Smoking": "吸烟史",
+    "Stage": "分期",
+    "Histology": "病理",
+    "Line of treatment": "治疗线数",
+    "n": "n",
+    "lung": "肺",
+    "liver": "肝",
+    "lymph_node": "淋巴结",
+    "adrenal": "肾上腺",
+    "bone": "骨",
+    "brain": "脑",
+}
+"""Chinese of codes that no other table of words has."""
+
+FIELDS = ("sex", "smoking", "histology", "egfr", "alk", "drugs", "organ", "event", "line")
+"""Fields of the vocabulary in which a code is looked up."""
+
 FACTS: tuple[tuple[str, str, str], ...] = (
     ("sex", "Sex", "性别"),
     ("age_years", "Age", "年龄"),
@@ -241,3 +319,88 @@ def english(words: dict[str, tuple[Any, ...]], code: str | None) -> str:
 def chinese(words: dict[str, tuple[Any, ...]], code: str | None) -> str:
     """The Chinese name of a code, else nothing."""
     return words[code][1] if code in words else ""
+
+
+def chinese_code(code: object) -> str | None:
+    """The Chinese of a code: of this file, else of the vocabulary; None where neither has one.
+
+    >>> chinese_code("cannot_evaluate"), chinese_code("adenocarcinoma"), chinese_code("icc_raw")
+    ('无法评估', '腺癌', None)
+    """
+    text = str(code)
+    for table in (CODES, TRIGGERS):
+        if text in table:
+            word = table[text]
+            return word if isinstance(word, str) else word[1]
+    written = text.replace(" ", "_")
+    return next(filter(None, (chinese_word(field, written) for field in FIELDS)), None)
+
+
+def pair(code: object) -> tuple[str | Markup, str | Markup]:
+    """A code in both languages; one without Chinese is shown there as the code that it is."""
+    if code is None:
+        return ABSENT, ABSENT
+    text = str(code)
+    as_it_is = text == text.upper() or not text.isascii()
+    name = text if as_it_is else Markup("<code>{}</code>").format(text)
+    return plain(code), chinese_code(code) or name
+
+
+def coded(code: object) -> Markup:
+    """A code for a page in two languages."""
+    return both("{code}", "{code}", code=pair(code))
+
+
+def triggered(trigger: str) -> Markup:
+    """Why a case goes to an arbiter: the trigger, with the visit and lesion behind it."""
+    code, _, where = trigger.partition(" ")
+    return both("{code} {where}", "{code} {where}", code=pair(code), where=where)
+
+
+RATES: dict[str, tuple[str, str]] = {
+    "orr": ("ORR", "ORR"),
+    "orr_confirmed": ("ORR, confirmed", "ORR（经确认）"),
+    "dcr": ("DCR", "DCR"),
+    "iorr": ("iORR, by iRECIST", "iORR（iRECIST）"),
+}
+"""What pages call each rate."""
+
+
+def rate(code: str) -> Markup:
+    """The name of a response rate."""
+    return both(*RATES[code])
+
+
+def measure(label: str) -> Markup:
+    """A row of Table 1: what was measured, and how it is summarised.
+
+    >>> str(measure("Sex, n (%)"))
+    '<span lang="en">Sex, n (%)</span><span lang="zh">性别，例数（%）</span>'
+    """
+    name, _, how = label.rpartition(", ")
+    summary = {"n (%)": "例数（%）", "median [Q1,Q3]": "中位数[Q1,Q3]"}.get(how)
+    if summary is None:
+        return coded(label)
+    return both("{en}", "{zh}，{how}", en=label, zh=pair(name)[1], how=summary)
+
+
+def both(en: str, zh: str, /, **values: object) -> Markup:
+    """A text of a template in both languages, of which the page's switch shows one.
+
+    Parameters
+    ----------
+    en, zh
+        The text, which may hold tags; `{name}` stands for a value.
+    values
+        What is put in, escaped; a pair has the English and the Chinese.
+
+    >>> str(both("day {n}", "第{n}天", n="<3>"))
+    '<span lang="en">day &lt;3&gt;</span><span lang="zh">第&lt;3&gt;天</span>'
+    """
+    texts = (
+        Markup(text).format(  # noqa: S704 - a template's own words
+            **{k: v[n] if isinstance(v, tuple) else v for k, v in values.items()}
+        )
+        for n, text in enumerate((en, zh))
+    )
+    return Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(*texts)

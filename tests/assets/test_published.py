@@ -55,7 +55,7 @@ def _copies(c: duckdb.DuckDBPyConnection, a: Table, b: Table) -> list[tuple[str,
         (x.name, y.name)
         for x in a.columns
         for y in b.columns
-        if x.dtype == y.dtype != "bool" and _free(a, x.name) and _free(b, y.name)
+        if x.type == y.type != "bool" and _free(a, x.name) and _free(b, y.name)
         if x.name not in on and y.name not in on
     ]
     if not pairs:

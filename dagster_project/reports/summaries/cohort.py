@@ -37,6 +37,12 @@ class Population:
     title: str
     patients: pl.DataFrame
     code: str = "all"
+    title_zh: str = ""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What they are called in both languages."""
+        return self.title, self.title_zh or self.title
 
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame's rows of these patients."""
@@ -52,11 +58,12 @@ def choose_population(tables: Tables) -> Population:
     waiting = find_waiting(tables)
     eligible = find_eligible(tables).join(waiting, on=WHO, how="anti")
     return (
-        Population("eligible patients", eligible, "eligible")
+        Population("the eligible patients", eligible, "eligible", "符合入排的患者")
         if eligible.height
         else Population(
             "all patients, since none is eligible yet",
             list_patients(tables).join(waiting, on=WHO, how="anti"),
+            title_zh="全部患者（尚无符合入排者）",
         )
     )
 

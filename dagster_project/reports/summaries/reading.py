@@ -29,13 +29,22 @@ def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:
             order.index(r["measurement"]),
         ),
     )
-    titles = {"cohort": "All sites", "visit": "All sites, {visit}", "site": "{site}"}
+    titles = {
+        "cohort": ("All sites", "全部医院"),
+        "visit": ("All sites, {visit}", "全部医院，{visit}"),
+        "site": ("{site}", "{site}"),
+    }
     return [
-        (titles[scope].format(visit=visit, site=site), list(group))
+        (_named(titles[scope], visit, site), list(group))
         for (scope, visit, site), group in groupby(
             rows, key=lambda r: (r["scope"], r["visit"], r["site"])
         )
     ]
+
+
+def _named(title: tuple[str, str], visit: str, site: str) -> tuple[str, str]:
+    en, zh = (text.format(visit=visit, site=site) for text in title)
+    return en, zh
 
 
 def pair_reads(reads: pl.DataFrame, arbitrations: pl.DataFrame) -> pl.DataFrame:

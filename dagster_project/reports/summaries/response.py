@@ -14,14 +14,6 @@ from dagster_project.reports.summaries.tables import WHO, Row, Tables
 from dagster_project.statistics.binomial import Proportion, clopper_pearson
 from dagster_project.statistics.predictive_values import outcome_weights
 
-RATE_NAMES = {
-    "orr": "ORR",
-    "orr_confirmed": "ORR, confirmed",
-    "dcr": "DCR",
-    "iorr": "iORR, by iRECIST",
-}
-"""What the page calls each rate."""
-
 
 def summarise_response(tables: Tables, population: Population) -> list[Row]:
     """Response and disease control of the population, with exact 95 % intervals.
@@ -32,7 +24,7 @@ def summarise_response(tables: Tables, population: Population) -> list[Row]:
     if not n or outcomes.is_empty():
         return []
     counts = {
-        RATE_NAMES[code]: int(outcomes[rate.column].is_in(list(rate.counted)).sum())
+        code: int(outcomes[rate.column].is_in(list(rate.counted)).sum())
         for code, rate in RATES.items()
     }
     return [_rate(name, clopper_pearson(x, n)) for name, x in counts.items()]
