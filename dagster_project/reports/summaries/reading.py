@@ -14,8 +14,8 @@ from dagster_project.reports.wording import MEASUREMENTS
 from dagster_project.statistics.agreement import bland_altman
 
 
-def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:
-    """Rows of reader_agreement by measurement, under the name of their scope.
+def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[tuple[str, str], list[Row]]]:
+    """Rows of reader_agreement by measurement, under the name of their scope in both languages.
 
     The cohort comes first, then its visits, then the sites.
     """
