@@ -55,14 +55,15 @@ class RecistVisit:
 class Baseline:
     """What was there before treatment.
 
-    It has the targets and the non-targets, each with whether it is a node, the sum, and what is
-    wrong with it.
+    It has the targets and the non-targets, each with whether it is a node, the sum, what is wrong
+    with it, and which targets are nodes of normal size.
     """
 
     targets: Mapping[str, bool]
     nontargets: Mapping[str, bool]
     sum_mm: float | None
     queries: tuple[str, ...] = ()
+    normal: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,16 @@ def read_baseline(visit: RecistVisit, rules: Rules) -> Baseline:
         nontargets={f.lesion: f.node for f in there if f.role == "non_target"},
         sum_mm=sum(known) if targets and len(known) == len(sizes) else None,
         queries=tuple(_baseline_queries(visit, rules)),
+        normal=frozenset(
+            f.lesion
+            for f, size in zip((f for f in there if f.role == "target"), sizes, strict=True)
+            if f.node and size is not None and _is_normal_node(size, rules)
+        ),
     )
+
+
+def _is_normal_node(size: float, rules: Rules) -> bool:
+    return size < rules["node_normal_mm"] - rules["tolerance"]
 
 
 def is_measurable(
@@ -218,7 +228,7 @@ def _is_there(
     label: str, size: float, visit: RecistVisit, baseline: Baseline, rules: Rules
 ) -> bool:
     if baseline.targets[label]:
-        return size >= rules["node_normal_mm"] - rules["tolerance"]
+        return not _is_normal_node(size, rules)
     merged = [f for f in visit.findings if label in parents(f.lesion, baseline.targets)[1:]]
     return size > rules["tolerance"] or any(
         (measure(f, rules) or 0.0) > rules["tolerance"] for f in merged

@@ -44,6 +44,9 @@ class Assessment:
     rule: str
 
 
+ALL_NORMAL_AT_BASELINE = "each target was a node of normal size at baseline"
+
+
 def target_response(  # noqa: PLR0911 - one return a rule
     targets: Targets,
     baseline: Baseline,
@@ -56,7 +59,8 @@ def target_response(  # noqa: PLR0911 - one return a rule
 
     1. no target at baseline: NONE
     2. the baseline sum is not known: NE
-    3. all evaluated, non-nodal targets gone and nodes below 10 mm: CR
+    3. all evaluated, non-nodal targets gone and nodes below 10 mm: CR; NE where each target was
+       a node of that size at baseline already
     4. after a definite complete response of the patient any target is there again: PD, even below 5
        mm
     5. at least 5 mm and 20 % above the nadir: PD, also where the measured part alone is
@@ -69,6 +73,8 @@ def target_response(  # noqa: PLR0911 - one return a rule
     if baseline.sum_mm is None or nadir_mm is None:
         return "NE", "baseline sum not known"
     if not targets.missing and not targets.there:
+        if baseline.normal.issuperset(baseline.targets):
+            return "NE", ALL_NORMAL_AT_BASELINE
         return "CR", "all targets gone"
     if after_complete and targets.there:
         return "PD", f"{', '.join(targets.there)} there again after complete response"

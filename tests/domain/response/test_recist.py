@@ -25,6 +25,11 @@ TARGET_CASES = {
     "2 nodes below 10 mm are normal": ({"L1": [50, "gone"], "K1": [20, 9.9]}, ["CR"]),
     "2 a node of 10 mm is not": ({"L1": [50, "gone"], "K1": [20, 10]}, ["PR"]),
     "2 gone but one not evaluated": ({"L1": [50, "gone"], "L2": [50, None]}, ["NE"]),
+    "2 nodes that were normal at baseline cannot be gone": ({"K1": [8, 7, 11]}, ["NE", "SD"]),
+    "2 a node that was normal at baseline beside a lesion": (
+        {"L1": [50, "gone"], "K1": [8, 7]},
+        ["CR"],
+    ),
     "2 CR goes before PD: nodes 3 to 9 mm": ({"K1": [20, 3, 9]}, ["CR", "CR"]),
     "3 20 % and 5 mm above baseline": ({"L1": [100, 120]}, ["PD"]),
     "3 20 % but not 5 mm": ({"L1": [20, 24.9]}, ["SD"]),
