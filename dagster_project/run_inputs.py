@@ -56,9 +56,23 @@ WHOLE_AFTER = dt.timedelta(days=6, hours=12)
 """Once a week every table is made and checked, whatever the digests say."""
 
 
-def site_inputs(home: Home, graph: AssetGraph, site: str) -> str:
-    """Digest of all that a run of a site would be made from, in 16 hexadecimal digits."""
-    return digest_of({"delivery": home.delivery(site), **_protocol_and_code(graph)})
+@dataclass(frozen=True)
+class SiteInputs:
+    """Signature of a site's delivery, and digest of all that a run of it would be made from."""
+
+    delivery: str
+    whole: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the run."""
+        return {INPUTS: self.whole}
+
+
+def site_inputs(home: Home, graph: AssetGraph, site: str) -> SiteInputs:
+    """What a run of a site would be made from at this moment, in 16 hexadecimal digits each."""
+    delivery = home.delivery(site)
+    return SiteInputs(delivery, digest_of({"delivery": delivery, **_protocol_and_code(graph)}))
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ def cohort_inputs(
 
 
 def is_quiet_site(
-    instance: dg.DagsterInstance, home: Home, graph: AssetGraph, site: str, now: dt.datetime
+    instance: dg.DagsterInstance, home: Home, site: str, inputs: SiteInputs, now: dt.datetime
 ) -> bool:
     """Whether a run of a site would write nothing, so that it is enough to look at its delivery.
 
@@ -113,8 +127,8 @@ def is_quiet_site(
     return (
         last is not None
         and last.status == dg.DagsterRunStatus.SUCCESS
-        and last.tags.get(INPUTS) == site_inputs(home, graph, site)
-        and home.taken_in(site) == home.delivery(site)
+        and last.tags.get(INPUTS) == inputs.whole
+        and home.taken_in(site) == inputs.delivery
         and not waits_for_a_lock(home, site)
         and _as_last_written(instance, home, site, now)
     )

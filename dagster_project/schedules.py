@@ -14,7 +14,7 @@ from dagster_project.jobs import site_job
 from dagster_project.lake.home import find_home
 from dagster_project.materialisation import TIMEZONE
 from dagster_project.partitions import SITES
-from dagster_project.run_inputs import INPUTS, is_quiet_site, site_inputs
+from dagster_project.run_inputs import is_quiet_site, site_inputs
 from dagster_project.run_processes import end_dead_runs
 
 
@@ -38,11 +38,12 @@ def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     context.instance.add_dynamic_partitions(SITES.name or "site", sites)
     night = context.scheduled_execution_time.date().isoformat()
     for site in sites:
-        inputs = {INPUTS: site_inputs(home, graph, site)}
-        quiet = is_quiet_site(context.instance, home, graph, site, context.scheduled_execution_time)
+        inputs = site_inputs(home, graph, site)
+        now = context.scheduled_execution_time
+        quiet = is_quiet_site(context.instance, home, site, inputs, now)
         yield dg.RunRequest(
             run_key=f"{night}-{site}",
             partition_key=site,
             asset_selection=[dg.AssetKey("intake")] if quiet else None,
-            tags={"nightly": night, **inputs, **({QUIET: "yes"} if quiet else {})},
+            tags={"nightly": night, **inputs.tags, **({QUIET: "yes"} if quiet else {})},
         )

@@ -67,7 +67,7 @@ def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         dg.RunRequest(
             run_key=f"{s}-{now[s]}",
             partition_key=s,
-            tags={"landing": now[s], INPUTS: site_inputs(home, _graph(context), s)},
+            tags={"landing": now[s], **site_inputs(home, _graph(context), s).tags},
         )
         for s in ready
     ]

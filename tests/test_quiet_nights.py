@@ -23,13 +23,7 @@ from dagster_project.lake.schema import conform
 from dagster_project.lake.store import open_lake
 from dagster_project.lake.tables import BY_NAME, PATIENTS, QUARANTINE, TABLES
 from dagster_project.materialisation import FRESH
-from dagster_project.run_inputs import (
-    INPUTS,
-    PARTITION,
-    CohortInputs,
-    is_quiet_cohort,
-    is_quiet_site,
-)
+from dagster_project.run_inputs import PARTITION, CohortInputs, is_quiet_cohort, is_quiet_site
 from dagster_project.schedules import nightly
 from dagster_project.sensors import landing
 from dagster_project.study import PROTOCOL
@@ -84,7 +78,8 @@ class Site:
         return made
 
     def is_quiet(self, now: dt.datetime = NOW) -> bool:
-        return is_quiet_site(self.instance, self.home, GRAPH, "AA", now)
+        inputs = run_inputs.site_inputs(self.home, GRAPH, "AA")
+        return is_quiet_site(self.instance, self.home, "AA", inputs, now)
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -179,7 +174,7 @@ def fail(site: Site, _monkeypatch: pytest.MonkeyPatch) -> None:
         site.instance,
         job_name="site",
         status=dg.DagsterRunStatus.FAILURE,
-        tags={PARTITION: "AA", INPUTS: run_inputs.site_inputs(site.home, GRAPH, "AA")},
+        tags={PARTITION: "AA", **run_inputs.site_inputs(site.home, GRAPH, "AA").tags},
     )
 
 

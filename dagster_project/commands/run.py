@@ -458,13 +458,13 @@ def _tags(
 ) -> dict[str, str]:
     """Tags of a run: its process, and of a whole run what it is made from."""
     from dagster_project.commands.progress import today
-    from dagster_project.run_inputs import INPUTS, cohort_inputs, site_inputs
+    from dagster_project.run_inputs import cohort_inputs, site_inputs
 
     if not whole:
         return process_tags() | {ANY_SPACE: "yes"}
     home, graph = find_home(), defs.resolve_asset_graph()
     if site:
-        return process_tags() | {INPUTS: site_inputs(home, graph, site)}
+        return process_tags() | site_inputs(home, graph, site).tags
     if job != "cohort":
         return process_tags()
     return process_tags() | cohort_inputs(instance, home, graph, today()).tags
