@@ -150,6 +150,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(_RESPONSES, _SUMS),
     Fact(_TIMES, ("follow_up.day", "follow_up.event_date", *_SCAN_DAYS, *_SCAN_DATES)),
     Fact(_EVENTS, ("follow_up.event", *_RESPONSES)),
+    Fact(("irecist_blocks.outcome", "iupd_cohort.outcome"), ("irecist_blocks.status",)),
     Fact(("dhi.dhi", "dynamic_irecist.dhi"), _DHI_PARTS),
     Fact(_DELTAS, ("radiomic_features.value",)),
     Fact(("predictions.probability",), ("attributions.value", *_RISKS)),
