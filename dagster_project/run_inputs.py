@@ -122,12 +122,9 @@ def is_quiet_site(
     3. No read waits for the time of its lock to come.
     4. Each table holds the rows that were written last, within `WHOLE_AFTER`.
     """
-    asked = dg.RunsFilter(job_name=site_job.name, tags={PARTITION: site})
-    last = next(iter(instance.get_runs(asked, limit=1)), None)
+    last = newest_run(instance, site_job.name, site)
     return (
-        last is not None
-        and last.status == dg.DagsterRunStatus.SUCCESS
-        and last.tags.get(INPUTS) == inputs.whole
+        tag_of_good_run(last, INPUTS) == inputs.whole
         and home.taken_in(site) == inputs.delivery
         and not waits_for_a_lock(home, site)
         and _as_last_written(instance, home, site, now)
@@ -141,19 +138,29 @@ def is_quiet_cohort(instance: dg.DagsterInstance, inputs: CohortInputs, now: dt.
     2. Since then only quiet runs of sites were started.
     3. Its tables were all made within `WHOLE_AFTER`.
     """
-    of_cohort = dg.RunsFilter(job_name=cohort_job.name)
-    last = next(iter(instance.get_run_records(of_cohort, limit=1)), None)
-    if last is None or last.dagster_run.status != dg.DagsterRunStatus.SUCCESS:
+    last = newest_run(instance, cohort_job.name)
+    if last is None or tag_of_good_run(last, INPUTS_BUT_DAY) != inputs.but_day:
         return False
     about_then = last.create_timestamp - dt.timedelta(seconds=1)  # times of runs are whole seconds
     of_sites = dg.RunsFilter(job_name=site_job.name, updated_after=about_then)
     later = [r for r in instance.get_run_records(of_sites) if r.storage_id > last.storage_id]
     made_by_each_whole_run = dg.AssetRecordsFilter(asset_key=dg.AssetKey(LESIONS.name))
-    return (
-        last.dagster_run.tags.get(INPUTS_BUT_DAY) == inputs.but_day
-        and all(QUIET in record.dagster_run.tags for record in later)
-        and _is_recent(_newest(instance, made_by_each_whole_run), now)
+    return all(QUIET in record.dagster_run.tags for record in later) and _is_recent(
+        _newest(instance, made_by_each_whole_run), now
     )
+
+
+def newest_run(instance: dg.DagsterInstance, job: str, site: str = "") -> dg.RunRecord | None:
+    """The run of a job (and site) that was asked for last."""
+    asked = dg.RunsFilter(job_name=job, tags={PARTITION: site} if site else None)
+    return next(iter(instance.get_run_records(asked, limit=1)), None)
+
+
+def tag_of_good_run(record: dg.RunRecord | None, tag: str) -> str:
+    """A tag of a run that ended well; empty where there is no such run, or it has no such tag."""
+    if record is None or record.dagster_run.status != dg.DagsterRunStatus.SUCCESS:
+        return ""
+    return record.dagster_run.tags.get(tag, "")
 
 
 def _protocol_and_code(graph: AssetGraph) -> dict[str, object]:

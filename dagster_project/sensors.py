@@ -21,7 +21,9 @@ from dagster_project.run_inputs import (
     CohortInputs,
     cohort_inputs,
     is_quiet_cohort,
+    newest_run,
     site_inputs,
+    tag_of_good_run,
 )
 from dagster_project.run_processes import end_dead_runs, longest_seconds
 
@@ -100,7 +102,7 @@ def next_job(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReas
     ended, why_not = _newest_result(instance, site_job.name, cohort_job.name)
     if ended:
         inputs = _inputs(context)
-        if _digest_of_last_good(instance) != inputs.whole:
+        if tag_of_good_run(newest_run(instance, cohort_job.name), INPUTS) != inputs.whole:
             quiet = is_quiet_cohort(instance, inputs, dt.datetime.now(dt.UTC))
             return dg.RunRequest(
                 run_key=ended.run_id,
@@ -122,7 +124,7 @@ def _newest_result(
     busy = _busy_job(instance, first, then)
     if busy:
         return None, f"a run of {busy} is still going"
-    mine = _newest(instance, then)
+    mine = newest_run(instance, then)
     since = mine.create_timestamp if mine else None
     asked = dg.RunsFilter(job_name=first, statuses=ENDED, updated_after=since)
     results = [r for r in instance.get_run_records(asked) if not since or _end(r) > since]
@@ -141,23 +143,11 @@ def _busy_job(instance: dg.DagsterInstance, *jobs: str) -> str:
     return ""
 
 
-def _newest(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
-    return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
-
-
 def _end(record: dg.RunRecord) -> dt.datetime:
     """When a run ended; one that bears no such time, when it was written last."""
     if record.end_time is None:
         return record.update_timestamp
     return dt.datetime.fromtimestamp(record.end_time, dt.UTC)
-
-
-def _digest_of_last_good(instance: dg.DagsterInstance) -> str:
-    """What the last run of the cohort was made from; empty where it failed or does not say."""
-    last = _newest(instance, cohort_job.name)
-    if last is None or last.dagster_run.status != dg.DagsterRunStatus.SUCCESS:
-        return ""
-    return last.dagster_run.tags.get(INPUTS, "")
 
 
 def _inputs(context: dg.SensorEvaluationContext) -> CohortInputs:
