@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import gate_state
 from dagster_project.flow.model_runs import FEATURES_SEEN
+from dagster_project.radiomics.delta import VISITS
 
 if TYPE_CHECKING:
     from dagster_project.domain.evaluation.supermodel import FeatureSource
@@ -20,9 +21,6 @@ CHANGES = (
     "FROM delta_features"
     "\nWHERE delta_symmetric IS NOT NULL AND from_visit = 'T0' AND list_contains(?, feature)"
 )
-
-VISITS = ("T0", "T1", "T2")
-"""Visits whose features are measured."""
 
 
 def load_features(lakehouse: Lakehouse) -> FeatureSource | None:

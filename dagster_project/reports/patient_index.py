@@ -52,6 +52,7 @@ def render_patient_index(
     """The list of patients, each with the latest state and a link to the page."""
     filled = completed(tables)
     rows = list_index(filled)
+    visits = visits_of(rows)
     return render(
         "index.html",
         study=study,
@@ -60,7 +61,7 @@ def render_patient_index(
         simulated=is_simulated(filled),
         simulation=summarise_simulation(filled),
         gate=GATE[summarise_gate(filled["quality_verdicts"], study.digest).state],
-        rows=[row | {"words": words_of(row, visits_of(rows))} for row in rows],
+        rows=[row | {"words": words_of(row, visits)} for row in rows],
         filters=list_filters(rows, study),
         criteria=criterion_words(study),
         script=script(SCRIPT),
