@@ -26,7 +26,8 @@ def intake(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Materi
     UIDs are keyed and dates are shifted. The data version is the signature of the delivery.
 
     A quiet run makes no table. Where it finds something new all the same, since the delivery
-    changed after it was asked for or a refused file can be read by now, the site runs once more.
+    changed after it was asked for or a refused file can be read by now, the site runs once more,
+    the next night at the latest.
     """
     site, quiet = context.partition_key, QUIET in context.run.tags
     before = content_of_vault(lakehouse.home, site) if quiet else ""

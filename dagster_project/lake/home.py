@@ -282,7 +282,10 @@ class Home:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     def forget_taken_in(self, site: str) -> None:
-        """Have the sensor of deliveries run the site, whose vault holds what no table has yet."""
+        """Have a site run whose vault holds what no table has yet.
+
+        The sensor of deliveries does, unless it has run this very delivery; else the next night.
+        """
         (self.vault / site / TAKEN_IN).unlink(missing_ok=True)
 
     def sites(self) -> list[str]:
