@@ -83,10 +83,7 @@ def _catalogue() -> dict[str, dict[str, str]]:
 @cache
 def _templates() -> Mapping[str, Sequence[Template]]:
     return {
-        section: [
-            (_pattern(english), chinese)
-            for english, chinese in sorted(entries.items(), key=_weight)
-        ]
+        section: [(_pattern(en), zh) for en, zh in sorted(entries.items(), key=_weight)]
         for section, entries in _catalogue().items()
     }
 

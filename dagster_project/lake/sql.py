@@ -170,10 +170,12 @@ def rows_exchanged(
 
 def of_patients(patients: Collection[tuple[str, str]]) -> str:
     """Holds for their rows; where a pseudonym stands at two of the sites, for more than theirs."""
-    sites, pseudonyms = (
-        ", ".join(literal(n) for n in sorted(set(names))) for names in zip(*patients, strict=True)
-    )
+    sites, pseudonyms = map(_literals, zip(*patients, strict=True))
     return f"site IN ({sites}) AND patient IN ({pseudonyms})"
+
+
+def _literals(names: Iterable[str]) -> str:
+    return ", ".join(literal(name) for name in sorted(set(names)))
 
 
 def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:

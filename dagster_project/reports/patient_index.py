@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 import polars as pl
@@ -130,21 +131,13 @@ def list_filters(rows: Sequence[Row], study: Study) -> list[Filter]:
     visits = visits_of(rows)
     found = {word for row in rows for word in words_of(row, visits).split()}
     criteria = criterion_words(study)
-    sites = tuple(
-        Option(f"site:{site}", study.site_name(site), study.site_name(site))
-        for site in dict.fromkeys(r["site"] for r in rows)
-    )
+    sites = dict.fromkeys(r["site"] for r in rows)
     why = (Option(f"missed:{c}", f"{c}: {en}", f"{c}：{zh}") for c, (en, zh) in criteria.items())
     choices = {
-        ("site", "Site", "医院"): sites,
-        ("visit", "CT", "CT"): tuple(
-            option
-            for visit in visits
-            for option in (
-                Option(f"ct:{visit}", f"with {visit}", f"有{visit}"),
-                Option(f"no-ct:{visit}", f"without {visit}", f"无{visit}"),
-            )
+        ("site", "Site", "医院"): tuple(
+            Option(f"site:{site}", study.site_name(site), study.site_name(site)) for site in sites
         ),
+        ("visit", "CT", "CT"): tuple(chain.from_iterable(map(_with_and_without, visits))),
         ("eligible", "Eligible", "入排"): (
             Option("eligible:yes", "eligible", "符合"),
             Option("eligible:no", "not, or not yet", "尚不符合"),
@@ -158,10 +151,19 @@ def list_filters(rows: Sequence[Row], study: Study) -> list[Filter]:
             Option("state:none", "no state yet", "尚无状态"),
         ),
     }
-    return [
-        Filter(*names, tuple(o for o in options if o.value in found))
-        for names, options in choices.items()
-    ]
+    return [Filter(*names, _found(options, found)) for names, options in choices.items()]
+
+
+def _found(options: Iterable[Option], words: Collection[str]) -> tuple[Option, ...]:
+    """The choices that leave somebody."""
+    return tuple(option for option in options if option.value in words)
+
+
+def _with_and_without(visit: str) -> tuple[Option, Option]:
+    return (
+        Option(f"ct:{visit}", f"with {visit}", f"有{visit}"),
+        Option(f"no-ct:{visit}", f"without {visit}", f"无{visit}"),
+    )
 
 
 def visits_of(rows: Sequence[Row]) -> list[str]:

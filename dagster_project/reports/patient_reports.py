@@ -222,12 +222,7 @@ def list_visits(own: Tables, *, may_show: bool = False) -> list[Row]:
         for r in own["dynamic_irecist"].to_dicts()
     }
     scans = {r["visit"]: r for r in own["timepoints"].to_dicts()}
-    days = {
-        visit: next(
-            (part[visit]["day"] for part in (scans, responses, readings) if visit in part), None
-        )
-        for visit in {**scans, **responses, **readings}
-    }
+    days = {visit: part[visit]["day"] for part in (readings, responses, scans) for visit in part}
     order = sorted(days, key=lambda v: (days[v] is None, days[v] or 0, v))
     baseline = next(
         (r["baseline_sum_mm"] for r in responses.values() if r["baseline_sum_mm"] is not None), None
@@ -349,7 +344,7 @@ def list_lesions(own: Tables) -> list[Row]:
 
     The accepted read, each reader's measurements, and the Dice of their outlines.
     """
-    order = {visit: i for i, visit in enumerate(v["visit"] for v in list_visits(own))}
+    order = {row["visit"]: i for i, row in enumerate(list_visits(own))}
     accepted = {(r["visit"], r["lesion"]): r for r in own["lesions"].to_dicts()}
     reads: dict[tuple[str, str], dict[str, Row]] = {}
     for read in own["reads"].to_dicts():

@@ -397,10 +397,10 @@ def both(en: str, zh: str, /, **values: object) -> Markup:
     >>> str(both("day {n}", "第{n}天", n="<3>"))
     '<span lang="en">day &lt;3&gt;</span><span lang="zh">第&lt;3&gt;天</span>'
     """
-    texts = (
-        Markup(text).format(  # noqa: S704 - a template's own words
-            **{k: v[n] if isinstance(v, tuple) else v for k, v in values.items()}
-        )
-        for n, text in enumerate((en, zh))
+    pairs = {name: v if isinstance(v, tuple) else (v, v) for name, v in values.items()}
+    english = {name: pair[0] for name, pair in pairs.items()}
+    chinese = {name: pair[1] for name, pair in pairs.items()}
+    return Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(
+        Markup(en).format(**english),  # noqa: S704 - a template's own words
+        Markup(zh).format(**chinese),  # noqa: S704
     )
-    return Markup('<span lang="en">{}</span><span lang="zh">{}</span>').format(*texts)

@@ -132,18 +132,17 @@ def read_baseline(visit: RecistVisit, rules: Rules) -> Baseline:
     Breaches of the selection rules are named, never cut off.
     """
     there = [f for f in visit.findings if f.present]
-    targets = {f.lesion: f.node for f in there if f.role == "target"}
-    sizes = [measure(f, rules) for f in there if f.role == "target"]
-    known = [size for size in sizes if size is not None]
+    targets = [f for f in there if f.role == "target"]
+    sizes = [(f, measure(f, rules)) for f in targets]
+    measured = [(f, size) for f, size in sizes if size is not None]
+    is_whole = bool(targets) and len(measured) == len(targets)
     return Baseline(
-        targets=targets,
+        targets={f.lesion: f.node for f in targets},
         nontargets={f.lesion: f.node for f in there if f.role == "non_target"},
-        sum_mm=sum(known) if targets and len(known) == len(sizes) else None,
+        sum_mm=sum(size for _, size in measured) if is_whole else None,
         queries=tuple(_baseline_queries(visit, rules)),
         normal=frozenset(
-            f.lesion
-            for f, size in zip((f for f in there if f.role == "target"), sizes, strict=True)
-            if f.node and size is not None and _is_normal_node(size, rules)
+            f.lesion for f, size in measured if f.node and _is_normal_node(size, rules)
         ),
     )
 
