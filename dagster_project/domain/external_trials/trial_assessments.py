@@ -18,6 +18,7 @@ from dagster_project.domain.external_trials.trial_rows import (
     complete_date,
     date_text,
     evaluator_of,
+    lesion_label,
     subject_of,
     visit_key,
     visit_name,
@@ -103,7 +104,7 @@ def _measurement(row: TrialRow) -> tuple[str, ...]:
     Nothing of a row of TU, which may name a lesion again.
     """
     test = row("TRTESTCD", "RSTESTCD")
-    return (row("TRLNKID", "TRREFID"), test, row("RSCAT")) if test else ()
+    return (lesion_label(row), test, row("RSCAT")) if test else ()
 
 
 def _separated(row: TrialRow, starts: Mapping[Shared, list[dt.date]]) -> TrialRow:

@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.external_trials.trial_findings import Who
 from dagster_project.domain.external_trials.trial_rows import TrialRow, complete_date, subject_of
-from dagster_project.domain.external_trials.trial_visits import TrialCourse, Who
+from dagster_project.domain.external_trials.trial_visits import TrialCourse
 from dagster_project.domain.response.findings import Rules
 from dagster_project.domain.response.irecist_blocks import Event, ProgressionBlock, find_blocks
 

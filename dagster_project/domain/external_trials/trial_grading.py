@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -15,24 +17,26 @@ import polars as pl
 from dagster_project.domain.external_trials.recorded_responses import Recorded, find_contradictions
 from dagster_project.domain.external_trials.trial_assessments import separate_visits
 from dagster_project.domain.external_trials.trial_blocks import blocks_of_trial
+from dagster_project.domain.external_trials.trial_findings import Who
 from dagster_project.domain.external_trials.trial_rows import (
+    SUM_TEST,
     Flags,
     TrialRow,
     complete_date,
     date_text,
     evaluator_of,
+    lesion_label,
     response_word,
     size_of,
     subject_of,
     visit_key,
     visit_name,
 )
+from dagster_project.domain.external_trials.trial_spellings import with_one_spelling
 from dagster_project.domain.external_trials.trial_visits import (
     TrialCourse,
     TrialVisit,
-    Who,
     build_courses,
-    lesion_label,
 )
 from dagster_project.domain.response.findings import RecistVisit, Rules, parents, read_baseline
 from dagster_project.domain.response.irecist import ImmuneAssessment, assess_irecist
@@ -40,6 +44,9 @@ from dagster_project.domain.response.recist import Assessment, assess, overall_r
 
 SUM_TOLERANCE_MM = 0.5
 """By how much a sum that the trial recorded may differ from ours, being rounded to a millimetre."""
+
+TENFOLD = (8.0, 12.5)
+"""Ratio of the targets' sizes between two visits that a wrong unit explains better than growth."""
 
 TESTS = {
     "TRGRESP": "target",
@@ -126,20 +133,22 @@ def grade_trial(
 ) -> Graded:
     """Grade every visit of every evaluator, and compare.
 
-    1. visits (trial_assessments.py) with their findings (trial_visits.py); what is unreadable was
+    1. one spelling for each subject and lesion (trial_spellings.py)
+    2. visits (trial_assessments.py) with their findings (trial_visits.py); what is unreadable was
        flagged there and counts as not evaluated
-    2. RECIST 1.1 and iRECIST; without a baseline NE and iNE
-    3. breaches of the selection of targets, sums that differ from SUMDIAM, assessments after death
+    3. RECIST 1.1 and iRECIST; without a baseline NE and iNE
+    4. breaches of the selection of targets, sums that differ from SUMDIAM, assessments after death
        (DM.DTHDTC): flagged
-    4. RS: words that are no response and rows that contradict each other: flagged, not compared
-    5. RS by RECIST 1.1: each component and the overall response that differs from ours; RS by
+    5. RS: words that are no response and rows that contradict each other: flagged, not compared
+    6. RS by RECIST 1.1: each component and the overall response that differs from ours; RS by
        iRECIST: the overall response
-    6. RS that contradicts itself (recorded_responses.py): flagged, also for subjects without any
+    7. RS that contradicts itself (recorded_responses.py): flagged, also for subjects without any
        measurement
 
     Nothing recorded is used for grading, and nothing is corrected.
     """
     flags = Flags()
+    tu, tr, rs, dm = with_one_spelling(flags, tu, tr, rs, dm)
     tu, tr, rs = separate_visits(flags, tu, _with_evaluator(tr, rs), rs)
     courses = build_courses(tu, tr, flags)
     recorded, immune = (
@@ -218,6 +227,7 @@ def _grade_course(
     graded, immune = assess(*ready, recist), assess_irecist(*ready, recist, irecist)
     _flag_baseline(course.baseline, ready[0], recist, flags)
     _flag_unknown_targets(course, ready[0], recist, flags)
+    _flag_tenfold(course, flags)
     for visit, found, immunely in zip(course.later, graded, immune, strict=True):
         _flag_sum(visit, found, flags)
         yield _facts(who, visit, course.baseline) | _responses(found, immunely)
@@ -237,6 +247,25 @@ def _flag_unknown_targets(
                     row,
                     "no target of the baseline, nor a part of one: left out of the sum",
                 )
+
+
+def _flag_tenfold(course: TrialCourse, flags: Flags) -> None:
+    """Visits at which the targets are about ten times what they were at the visit before."""
+    assert course.baseline is not None
+    for before, visit in pairwise((course.baseline, *course.later)):
+        sizes, earlier = _target_sizes(visit), _target_sizes(before)
+        ratios = [sizes[label] / earlier[label] for label in sizes.keys() & earlier.keys()]
+        middle = median(ratios) if ratios else 1.0
+        if TENFOLD[0] <= max(middle, 1 / middle) <= TENFOLD[1]:
+            what = "the targets are ten times larger or smaller than at the visit before"
+            flags.add(
+                "tenfold", visit.rows[0], f"{what}: is one of them in cm? graded as it stands"
+            )
+
+
+def _target_sizes(visit: TrialVisit) -> dict[str, float]:
+    found = {f.lesion: f.diameter_mm for f in visit.findings if f.role == "target"}
+    return {label: size for label, size in found.items() if size}
 
 
 def _facts(who: Who, visit: TrialVisit, baseline: TrialVisit | None) -> dict[str, Any]:
@@ -298,7 +327,7 @@ _QUERIES = {
 
 def _flag_sum(visit: TrialVisit, found: Assessment, flags: Flags) -> None:
     for row in visit.rows:
-        if row("TRTESTCD").upper() == "SUMDIAM" and found.sum_mm is not None:
+        if row("TRTESTCD").upper() == SUM_TEST and found.sum_mm is not None:
             recorded = size_of(row, flags).mm
             if recorded is not None and abs(recorded - found.sum_mm) > SUM_TOLERANCE_MM:
                 flags.add(

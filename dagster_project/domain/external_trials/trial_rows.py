@@ -23,6 +23,12 @@ UNITS = {
 }
 """Millimetres in a unit of length."""
 
+SUM_TEST = "SUMDIAM"
+"""TRTESTCD of a recorded sum of diameters."""
+
+LARGEST_MM = 500.0
+"""No lesion is wider than a body; 999 and its like are codes of a value that is missing."""
+
 UNIT_TOLERANCE_MM = 0.11
 """Largest difference between a diameter as collected and its standardised copy.
 
@@ -60,6 +66,17 @@ STATES = {
     "ND": "not evaluated",
     "NOT ASSESSED": "not evaluated",
     "UNABLE TO EVALUATE": "not evaluated",
+    "消失": "gone",
+    "完全缓解": "gone",
+    "存在": "there",
+    "稳定": "there",
+    "进展": "progressed",
+    "明确进展": "progressed",
+    "太小无法测量": "too small",
+    "不可评价": "not evaluated",
+    "无法评价": "not evaluated",
+    "未评价": "not evaluated",
+    "未做": "not evaluated",
 }
 """What a tumour state says, by its words in capitals, hyphens as spaces."""
 
@@ -79,12 +96,44 @@ _RESPONSES = {
     "NO EVIDENCE OF DISEASE": "NED",
     "NO DISEASE": "NED",
     "ND": "NED",
+    "完全缓解": "CR",
+    "部分缓解": "PR",
+    "疾病稳定": "SD",
+    "稳定": "SD",
+    "疾病进展": "PD",
+    "进展": "PD",
+    "不可评价": "NE",
+    "无法评价": "NE",
+    "非完全缓解/非疾病进展": "NON_CR_NON_PD",
 } | {word: word for word in ("CR", "PR", "SD", "PD", "NE", "NED", "UPD", "CPD")}
+_ROLES = {
+    "NEW": "new",
+    "新": "new",
+    "NON TARGET": "non_target",
+    "NONTARGET": "non_target",
+    "非靶": "non_target",
+    "TARGET": "target",
+    "靶": "target",
+}
+"""Role by the first of these words that a cell has."""
+
+SUBJECT, LABEL = "#SUBJECT", "#LABEL"
+"""Cells of a row whose subject or lesion is spelled otherwise in other rows."""
+
 SEPARATED = "#VISIT"
 """Cell of a row whose visit shares its number or name with another one and is known by its date."""
 
 _SILENT = frozenset({"NOT APPLICABLE", "NOT DONE", "NO NON TARGET LESIONS", "NO TARGET LESIONS"})
 _ROLE_OF_LABEL = re.compile(r"(?:^|[^A-Z])(NT|NEW|NL|N|T)[-_ ]?\d+")
+_NODE = re.compile(
+    r"\bLYMPH|\bNODES?\b|\bNODAL\b|\bL\.?N\b|\bLNS\b|ADENOPATH|淋巴|\bSTATION\s*\d+", re.IGNORECASE
+)
+_NODE_REGION = re.compile(
+    r"MEDIASTIN|\bHIL(?:AR|UM|A)\b|SUBCARIN|PARA-?TRACH|AXILL|SUPRA-?CLAV|INGUIN|ILIAC|CERVICAL"
+    r"|RETRO-?PERIT|PARA-?AORT|MESENTER|纵隔|肺门|隆突下|气管旁|腋|锁骨上|腹股沟|髂|颈|腹膜后|主动脉旁",
+    re.IGNORECASE,
+)
+_DECIMAL_COMMA = re.compile(r"^\d+,\d{1,2}$")
 _CENSORED = re.compile(r"^(?:<|<=|≤)\s*5(?:\.0*)?\s*(?:MM)?$")
 
 
@@ -149,7 +198,13 @@ def subject_of(row: TrialRow) -> str:
     >>> subject_of(TrialRow("tr.csv", 2, {"SITEID": "02", "SUBJID": "001"}))
     '02-001'
     """
-    return row("USUBJID") or "-".join(filter(None, (row("SITEID"), row("SUBJID"))))
+    given = row(SUBJECT, "USUBJID")
+    return given or "-".join(filter(None, (row("SITEID"), row("SUBJID"))))
+
+
+def lesion_label(row: TrialRow) -> str:
+    """The label by which rows of TU and TR name a lesion."""
+    return row(LABEL, "TRLNKID", "TULNKID", "TRREFID", "TUREFID")
 
 
 def is_accepted(row: TrialRow) -> bool:
@@ -208,19 +263,17 @@ def complete_date(text: str) -> dt.date | None:
 
 
 def role_of(text: str) -> str | None:
-    """Role of a lesion by the words of TUSTRESC or TRGRPID.
+    """Role of a lesion by the words of TUSTRESC or TRGRPID, in English or Chinese.
 
     A new lesion stays one whether it is a target of iRECIST or not.
 
     >>> role_of("NON-TARGET"), role_of("Target"), role_of("NEW NON-TARGET"), role_of("BENIGN")
     ('non_target', 'target', 'new', None)
+    >>> role_of("非靶病灶"), role_of("靶病灶"), role_of("新病灶")
+    ('non_target', 'target', 'new')
     """
     words = text.upper().replace("-", " ").replace("_", " ")
-    if "NEW" in words.split() or "NEW" in words:
-        return "new"
-    if "NON TARGET" in words or "NONTARGET" in words:
-        return "non_target"
-    return "target" if "TARGET" in words else None
+    return next((role for word, role in _ROLES.items() if word in words), None)
 
 
 def role_of_label(label: str) -> str | None:
@@ -233,13 +286,17 @@ def role_of_label(label: str) -> str | None:
     return {"T": "target", "NT": "non_target"}.get(found[1], "new") if found else None
 
 
-def is_node(organ: str) -> bool:
-    """Whether a location is a lymph node.
+def is_node(location: str) -> bool | None:
+    """Whether a location is a lymph node; None for one where nodes lie, and other tissue too.
 
-    >>> is_node("LYMPH NODE"), is_node("AXILLARY LYMPH NODES"), is_node("LUNG")
-    (True, True, False)
+    >>> is_node("LYMPH NODE"), is_node("MEDIASTINAL LN"), is_node("纵隔淋巴结"), is_node("LUNG")
+    (True, True, True, False)
+    >>> is_node("MEDIASTINUM"), is_node("")
+    (None, None)
     """
-    return bool(re.search(r"\bLYMPH|\bNODES?\b|\bNODAL\b", organ.upper()))
+    if _NODE.search(location):
+        return True
+    return None if not location or _NODE_REGION.search(location) else False
 
 
 def state_of(text: str) -> str | None:
@@ -275,8 +332,9 @@ def size_of(row: TrialRow, flags: Flags) -> Size:
        flagged: not evaluated
     3. no unit at all: flagged, and taken as mm, the only unit in which RECIST states a diameter
     4. the two numbers differ by more than rounding explains: flagged, not evaluated
-    5. below 0: flagged, not evaluated
-    6. a word for a number (absent, too small to measure, not evaluable): that state; another word
+    5. below 0, or above `LARGEST_MM`: flagged, not evaluated
+    6. a decimal comma before one or two digits is read as a point
+    7. a word for a number (absent, too small to measure, not evaluable): that state; another word
        is flagged
     """
     if row("TRSTAT").upper() == "NOT DONE":
@@ -310,7 +368,7 @@ def _word(text: str, row: TrialRow, flags: Flags) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        found = float(text)
+        found = float(text.replace(",", ".") if _DECIMAL_COMMA.match(text) else text)
     except ValueError:
         return None
     return found if abs(found) < float("inf") else None
@@ -323,20 +381,27 @@ def _millimetres(number: float, row: TrialRow, flags: Flags) -> float | None:
     if not unit and standard and collected == number:
         unit = row("TRORRESU")
     factor = UNITS.get(unit.upper()) if unit else 1.0
-    other, refusal = UNITS.get(row("TRORRESU").upper()), None
     if factor is None:
-        refusal = ("unit_unknown", "the unit is no unit of length: not evaluated")
-    elif number < 0:
-        refusal = ("negative_diameter", "a diameter below 0: not evaluated")
-    elif (
-        standard
-        and collected is not None
-        and other is not None
-        and abs(collected * other - number * factor) > UNIT_TOLERANCE_MM
-    ):
-        refusal = ("contradictory_units", "TRORRES and TRSTRESN differ: not evaluated")
-    elif not unit:
-        flags.add("unit_missing", row, "no unit: taken as mm")
+        flags.add("unit_unknown", row, "the unit is no unit of length: not evaluated")
+        return None
+    other = UNITS.get(row("TRORRESU").upper())
+    copy = collected * other if standard and collected is not None and other else number * factor
+    refusal = _refusal(number * factor, copy, row)
     if refusal:
-        flags.add(refusal[0], row, refusal[1])
-    return None if refusal or factor is None else number * factor
+        flags.add(*refusal)
+        return None
+    if not unit:
+        flags.add("unit_missing", row, "no unit: taken as mm")
+    return number * factor
+
+
+def _refusal(mm: float, copy: float, row: TrialRow) -> tuple[str, TrialRow, str] | None:
+    """Why a diameter is not used, beside the one that was collected; None where it is."""
+    if mm < 0:
+        return "negative_diameter", row, "a diameter below 0: not evaluated"
+    if mm > LARGEST_MM and row("TRTESTCD").upper() != SUM_TEST:
+        what = f"a diameter above {LARGEST_MM:g} mm, such as a code of a missing value"
+        return "implausible_diameter", row, f"{what}: not evaluated"
+    if abs(copy - mm) > UNIT_TOLERANCE_MM:
+        return "contradictory_units", row, "TRORRES and TRSTRESN differ: not evaluated"
+    return None
