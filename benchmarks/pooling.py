@@ -13,6 +13,7 @@ stated one where `between` is not 0. Compared:
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -111,6 +112,8 @@ def _by_delong(sites: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float
 
 
 def _summed(some: np.ndarray, truth: float, repeats: int) -> Found:
+    if not len(some):
+        return Found(math.nan, math.nan, math.nan, 0.0)
     middle, low, high = some.T
     return Found(
         float(middle.mean() - truth),

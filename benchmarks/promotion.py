@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.interval_coverage import FOLDS, fitted, stratified
+from benchmarks.worlds.cross_fitted import FOLDS, fitted, stratified
 from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
 from models.operation.promotion import look_due

@@ -15,7 +15,7 @@ import numpy as np
 from dagster_project.domain.evaluation.courses import landmarks_of
 from dagster_project.domain.evaluation.risk_figures import VISITS, progression_figures
 from dagster_project.domain.evaluation.supermodel import is_landmark
-from dagster_project.domain.external_trials.trial_courses import courses_of_trial
+from dagster_project.domain.external_trials.trial_courses import SeveralEvaluators, courses_of_trial
 from dagster_project.flow.trial_tables import grade_tables, read_trial
 from dagster_project.study import load_study
 
@@ -40,10 +40,14 @@ def written(figure):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="SDTM tumour tables, or the file of diameters")
-    folder, study = parser.parse_args().folder, load_study()
-    trial = read_trial(folder)
-    courses = courses_of_trial(grade_tables(trial, study), trial["DM"], study.section("endpoints"))
+    parser.add_argument("folder", type=Path, help="SDTM tumour tables, or the table of sums alone")
+    parser.add_argument("--evaluator", help="whose assessments, where there are those of several")
+    given, study = parser.parse_args(), load_study()
+    trial, rules = read_trial(given.folder), study.section("endpoints")
+    try:
+        courses = courses_of_trial(grade_tables(trial, study), trial["DM"], rules, given.evaluator)
+    except SeveralEvaluators as error:
+        parser.error(str(error))
     landmarks = [r for c in courses for r in landmarks_of(c, study.section("irecist"))]
     begun, rules = time.process_time(), study.section("evaluation")
     figures = list(progression_figures(landmarks, "*", rules, brief=False))
