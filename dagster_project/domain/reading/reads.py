@@ -87,6 +87,10 @@ ABSENT_AND_THERE = (
     "the lesion is marked absent but outlined or measured; neither is used, and it counts as not "
     "evaluable. Correct one of the two"
 )
+THERE_AND_ZERO = (
+    "the lesion is marked present or too small to measure, with a diameter of 0; the diameter is "
+    "not used. Mark it absent if it is gone, else measure it"
+)
 NEW_ABSENT_AND_THERE = (
     "a new lesion is marked absent but outlined or measured; the row is left out, correct one of "
     "the two"
@@ -448,6 +452,11 @@ def _is_absent_and_there(row: Row, outline: Row | None) -> bool:
     return row["present"] is False and bool(outline or row["ld_mm"] or row["sa_mm"])
 
 
+def _is_there_and_zero(row: Row) -> bool:
+    said = row["present"] is True or (bool(row["too_small"]) and row["present"] is None)
+    return said and 0.0 in (row["ld_mm"], row["sa_mm"])
+
+
 def _scan_of_row(row: Row, found: Mapping[Place, Row], visits: _Visits) -> str | None:
     if row["series_instance_uid"] is not None:
         scan = visits.scan_of_series.get((row["site"], row["series_instance_uid"]))
@@ -465,9 +474,12 @@ def _read(row: Row, scan: str, outline: Row | None, refusals: _Refusals) -> dict
     item = _row_item(row)
     unclear = _is_absent_and_there(row, outline)
     present = row["present"] is not False or unclear
-    used = {**row} if present and not unclear else {**row, **NO_DIAMETERS}
+    zero = outline is None and _is_there_and_zero(row)
+    used = {**row} if present and not unclear and not zero else {**row, **NO_DIAMETERS}
     if unclear:
         refusals.add(row, item, ABSENT_AND_THERE)
+    elif zero:
+        refusals.add(row, item, THERE_AND_ZERO)
     elif present and outline is None and _contradict(row):
         refusals.add(row, item, SHORT_IS_LONGER)
     elif present and outline is not None and _is_far(row, outline):
@@ -491,7 +503,7 @@ def _read(row: Row, scan: str, outline: Row | None, refusals: _Refusals) -> dict
     if row["organ"] in (NEVER_NODES if row["node"] else {"lymph_node"}):
         refusals.add(row, item, NODE_AND_ORGAN)
         return {**read, "longest_diameter_mm": None, "short_axis_mm": None}
-    if _is_unmeasured(read) and not unclear:
+    if _is_unmeasured(read) and not unclear and not zero:
         refusals.add(row, item, NOT_MEASURED)
     return read
 

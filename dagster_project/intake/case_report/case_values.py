@@ -99,7 +99,7 @@ _YEARS_AND_MONTHS = re.compile(
     r"(\d+\s*(?:岁|周岁|y|yrs?|years?))\s*(?:and\s*)?\d{1,2}\s*(?:个月|月|m|mo|months?)"
 )
 _CYCLE = re.compile(r"(?:第|cycle|c)?\s*(\d{1,2})\s*(?:周期|疗程|次)?")
-_ECOG = re.compile(r"(?:ecog)?[\s:=-]*(?:ps)?(?:评分)?[\s:=]*([0-5])分?")
+_ECOG = re.compile(r"(?:ecog)?[\s:=-]*(?:ps)?(?:评分)?[\s:=]*([0-4])分?")
 _ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 _FACTOR = {"mm": 1, "cm": 10}
 _DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+")
@@ -406,14 +406,16 @@ def parse_cycle(text: str) -> int:
 
 
 def parse_ecog(text: str) -> int:
-    """ECOG performance status, 0 to 5.
+    """ECOG performance status, 0 to 4; 5 is death, which has a date of its own.
 
     >>> parse_ecog("PS 1"), parse_ecog("0分")
     (1, 0)
     """
     match = _ECOG.fullmatch(whole(text).lower())
     if match is None:
-        raise ValueFault("is not one performance status, 0 to 5")
+        raise ValueFault(
+            "is not one performance status, 0 to 4; a death stands in follow_up with its date"
+        )
     return int(match[1])
 
 

@@ -494,7 +494,7 @@ def by_hand(*sizes, **facts):
         ((40.0, 8.0), [40.0, 8.0]),
         ((8.0, 40.0), [None, None]),
         ((10.0, 40.0, 79.0), [10.0, 40.0, 79.0]),
-        ((34.0, 8.0, 0.0), [34.0, 8.0, 0.0]),
+        ((34.0, 8.0, 0.0), [34.0, 8.0, None]),
         ((173.0,), [173.0]),
         ((40.0, None, 4.0), [None, None, None]),
     ],
@@ -550,6 +550,23 @@ def test_a_lesion_cannot_be_new_before_treatment():
     reads, refused = derive([outline()], written({"role": "new"}))
     assert reads == []
     assert "cannot be new" in refused["lesions.csv of R1 row 2"]
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [
+        ({"present": True, "ld_mm": 0.0}, False),
+        ({"present": True, "ld_mm": 0.0, "too_small": True}, False),
+        ({"present": None, "ld_mm": 0.0, "too_small": True}, False),
+        ({"present": True, "node": True, "organ": "lymph_node", "sa_mm": 0.0}, False),
+        ({"present": None, "ld_mm": 0.0}, True),
+    ],
+)
+def test_a_lesion_that_is_there_has_no_diameter_of_0(said, used):
+    (read,), refused = derive([], written({"too_small": None, **said}))
+    assert (0.0 in (read["longest_diameter_mm"], read["short_axis_mm"])) is used
+    named = [reason for reason in refused.values() if "with a diameter of 0" in str(reason)]
+    assert (not named) is used
 
 
 @pytest.mark.parametrize("size", [{"ld_mm": 12.0}, {"sa_mm": 9.0}])
