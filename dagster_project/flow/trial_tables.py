@@ -263,6 +263,13 @@ def _csv(path: Path) -> list[TrialFile]:
             "another encoding; correct it"
         )
         raise UnreadableFileError(path.name, why, columns)
+    shifted = next((line for line in lines[1:] if any(line.cells[len(columns) :])), None)
+    if shifted:
+        why = (
+            f"row {shifted.number} cannot be read: it has more cells than the header; "
+            "put the cell with a comma in quotation marks"
+        )
+        raise UnreadableFileError(path.name, why, columns)
     return [TrialFile(path.name, columns, [(line.number, line.cells) for line in lines[1:]])]
 
 

@@ -134,6 +134,19 @@ def test_a_row_with_an_open_quotation_mark_is_named(
     assert "tr.csv row 2" in refused.output
 
 
+def test_a_row_with_more_cells_than_the_header_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    table = write_tr(tmp_path / "trial", "LUNG") / "tr.csv"
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("LUNG", "LUNG, LEFT", 1), encoding="utf-8"
+    )
+    refused = grade(tmp_path / "trial", tmp_path / "graded.csv")
+    assert refused.exit_code
+    assert "tr.csv row 2" in refused.output
+
+
 def test_chinese_tables_in_gb18030_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,9 @@ class Lesion:
     node: bool
 
 
+UNNAMED = "(not named)"
+"""Label of the lesion of diameters without one: at baseline it is a target without a size."""
+
 Identified = Mapping[tuple[str, str], Sequence[TrialRow]]
 """Rows of TU that give a role, by subject and label."""
 
@@ -88,8 +91,17 @@ def lesions_of(
         organ = known[0]("TULOC") if known else ""
         organ = organ or next(filter(None, (row("TRLOC") for row in own)), "")
         role = _identified_role(known[0]) if known else None
+        _flag_other_identification(known, flags)
         found[label] = Lesion(role, organ or None, _is_lymph_node(organ, own, flags))
     return found
+
+
+def _flag_other_identification(rows: Sequence[TrialRow], flags: Flags) -> None:
+    for row in rows[1:]:
+        located = (is_node(rows[0]("TULOC")), is_node(row("TULOC")))
+        if _identified_role(row) != _identified_role(rows[0]) or {True, False} == {*located}:
+            what = f"role or location contradict {rows[0].place}, which counts"
+            flags.add("identification_contradicts", row, what)
 
 
 def _is_lymph_node(organ: str, rows: Sequence[TrialRow], flags: Flags) -> bool:
@@ -120,12 +132,16 @@ def find_lesions(
 ) -> Iterable[Finding]:
     """What was found of each lesion at one visit, from all rows of that visit."""
     by_label: dict[str, list[TrialRow]] = defaultdict(list)
+    unnamed = False
     for row in rows:
         label = lesion_label(row)
         if label:
             by_label[label].append(row)
         elif row("TRTESTCD").upper() in SIZE_TESTS:
             flags.add("lesion_not_named", row, "a diameter of no lesion: left out")
+            unnamed = True
+    if unnamed:
+        yield Finding(UNNAMED, "target")
     for label, own in by_label.items():
         facts = _facts(label, own, lesions[label], flags)
         found = _finding(label, facts, own, flags) if facts else None

@@ -17,7 +17,7 @@ import polars as pl
 from dagster_project.domain.external_trials.recorded_responses import Recorded, find_contradictions
 from dagster_project.domain.external_trials.trial_assessments import separate_visits
 from dagster_project.domain.external_trials.trial_blocks import blocks_of_trial
-from dagster_project.domain.external_trials.trial_findings import Who
+from dagster_project.domain.external_trials.trial_findings import UNNAMED, Who
 from dagster_project.domain.external_trials.trial_rows import (
     SUM_TEST,
     Flags,
@@ -187,7 +187,12 @@ def _is_immune(row: TrialRow) -> bool:
 
 
 def _flag_course(who: Who, course: TrialCourse, dm: Sequence[TrialRow], flags: Flags) -> None:
-    own = (row for row in dm if subject_of(row) == who[0])
+    own = [row for row in dm if subject_of(row) == who[0]]
+    begun = next(filter(None, (complete_date(row("RFXSTDTC")) for row in own)), None)
+    before = course.baseline and course.baseline.last_date
+    if course.baseline and before and begun and before > begun:
+        what = "the baseline is dated after the first dose (DM.RFXSTDTC); graded as it stands"
+        flags.add("baseline_after_treatment", course.baseline.rows[0], what)
     dates = (complete_date(row("DTHDTC", "DTHDT")) for row in own)
     died = next(filter(None, dates), None)
     for visit in (*((course.baseline,) if course.baseline else ()), *course.later):
@@ -240,7 +245,8 @@ def _flag_unknown_targets(
     targets = read_baseline(baseline, recist).targets
     for visit in course.later:
         for finding in visit.findings:
-            if finding.role == "target" and not parents(finding.lesion, targets):
+            known = finding.lesion == UNNAMED or parents(finding.lesion, targets)
+            if finding.role == "target" and not known:
                 row = next(r for r in visit.rows if lesion_label(r) == finding.lesion)
                 flags.add(
                     "target_not_at_baseline",

@@ -133,7 +133,9 @@ _NODE_REGION = re.compile(
     r"|RETRO-?PERIT|PARA-?AORT|MESENTER|纵隔|肺门|隆突下|气管旁|腋|锁骨上|腹股沟|髂|颈|腹膜后|主动脉旁",
     re.IGNORECASE,
 )
-_DECIMAL_COMMA = re.compile(r"^\d+,\d{1,2}$")
+_MEASURE = re.compile(
+    r"^(?P<figure>-?\d+(?:\.\d+)?|-?\d+,\d{1,2})\s*(?P<unit>[MC]M)?$", re.IGNORECASE
+)
 _CENSORED = re.compile(r"^(?:<|<=|≤)\s*5(?:\.0*)?\s*(?:MM)?$")
 
 
@@ -333,7 +335,8 @@ def size_of(row: TrialRow, flags: Flags) -> Size:
     3. no unit at all: flagged, and taken as mm, the only unit in which RECIST states a diameter
     4. the two numbers differ by more than rounding explains: flagged, not evaluated
     5. below 0, or above `LARGEST_MM`: flagged, not evaluated
-    6. a decimal comma before one or two digits is read as a point
+    6. a decimal comma before one or two digits is read as a point; a unit may stand behind the
+       figure
     7. a word for a number (absent, too small to measure, not evaluable): that state; another word
        is flagged
     """
@@ -368,7 +371,8 @@ def _word(text: str, row: TrialRow, flags: Flags) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        found = float(text.replace(",", ".") if _DECIMAL_COMMA.match(text) else text)
+        measure = _MEASURE.match(text)
+        found = float(measure["figure"].replace(",", ".") if measure else text)
     except ValueError:
         return None
     return found if abs(found) < float("inf") else None
@@ -380,6 +384,7 @@ def _millimetres(number: float, row: TrialRow, flags: Flags) -> float | None:
     collected = _number(row("TRORRES"))
     if not unit and standard and collected == number:
         unit = row("TRORRESU")
+    unit = unit or _unit_of(row("TRSTRESN", "TRSTRESC", "TRORRES"))
     factor = UNITS.get(unit.upper()) if unit else 1.0
     if factor is None:
         flags.add("unit_unknown", row, "the unit is no unit of length: not evaluated")
@@ -393,6 +398,12 @@ def _millimetres(number: float, row: TrialRow, flags: Flags) -> float | None:
     if not unit:
         flags.add("unit_missing", row, "no unit: taken as mm")
     return number * factor
+
+
+def _unit_of(text: str) -> str:
+    """The unit behind a figure in one cell: `24 mm`."""
+    measure = _MEASURE.match(text)
+    return (measure and measure["unit"]) or ""
 
 
 def _refusal(mm: float, copy: float, row: TrialRow) -> tuple[str, TrialRow, str] | None:

@@ -34,11 +34,14 @@ from dagster_project.domain.external_trials.trial_rows import (
 from dagster_project.domain.response.findings import Finding, RecistVisit
 
 _BASELINE_NAME = re.compile(
-    r"SCREEN|BASELINE|^(?:BL|SCR)\b|PRE-?\s?(?:DOSE|TREATMENT)|\bWEEK\s*(?:0|-\d)|^DAY\s*(?:-\d+|0|1)$|\bC(?:YCLE\s*)?1\s*D(?:AY\s*)?1\b",
+    r"SCREEN|BASELINE|^(?:BL|SCR)\b|PRE-?\s?(?:DOSE|TREATMENT)|\bWEEK\s*(?:0|-\d)"
+    r"|^DAY\s*(?:-\d+|0|1)$|\bC(?:YCLE\s*)?1\s*D(?:AY\s*)?1\b|筛选|基线|治疗前|用药前|入组前",
     re.IGNORECASE,
 )
 _ON_TREATMENT = re.compile(
-    r"\b(?:WEEK|MONTH)\s*0*[1-9]|\bCYCLE\s*0*(?:[2-9]|1\d)|FOLLOW|UNSCHED|END OF", re.IGNORECASE
+    r"\b(?:WEEK|MONTH)\s*0*[1-9]|\bCYCLE\s*0*(?:[2-9]|1\d)|FOLLOW|UNSCHED|END OF"
+    r"|第\s*\d+\s*(?:周|月)|随访|治疗后|用药后|计划外|治疗结束",
+    re.IGNORECASE,
 )
 
 
@@ -100,7 +103,8 @@ def build_courses(
        graded
     3. later visits stand in order of their dates where all are complete, else of their numbers
     4. a lesion that TU calls new is there from the visit at which TU names it, measured or not
-    5. a row of TR without visit number, name and date is in no visit; a subject in TU alone, or at
+    5. a row of TR without a subject, or without visit number, name and date is in no visit; a
+       subject in TU alone, or at
        baseline alone, has nothing to grade: both are flagged
     """
     roles, measured, new = identified(tu), _by_who(_placed(tr, flags)), _new_lesions(tu)
@@ -119,6 +123,7 @@ def build_courses(
                 rows[0],
                 "no assessment before treatment: every visit is not evaluable",
             )
+        _flag_earlier(visits, baseline, flags)
         later = [v for v in visits if baseline is None or _is_later(v, baseline)]
         if not later:
             flags.add("baseline_only", rows[0], "no assessment after baseline: nothing to grade")
@@ -129,7 +134,9 @@ def build_courses(
 def _placed(tr: Iterable[TrialRow], flags: Flags) -> Iterator[TrialRow]:
     """Rows of TR that belong to a visit."""
     for row in tr:
-        if visit_key(row):
+        if not subject_of(row):
+            flags.add("subject_unknown", row, "no subject: left out")
+        elif visit_key(row):
             yield row
         else:
             flags.add("visit_unknown", row, "neither number, name nor date of the visit: left out")
@@ -198,6 +205,14 @@ def find_baseline(visits: Sequence[TrialVisit], lowest: float | None) -> TrialVi
         ),
         None,
     )
+
+
+def _flag_earlier(visits: Sequence[TrialVisit], baseline: TrialVisit | None, flags: Flags) -> None:
+    if baseline is None or baseline.day is None:
+        return
+    for visit in visits:
+        if visit.day is not None and visit.day < baseline.day and _is_later(visit, baseline):
+            flags.add("date_order", visit.rows[0], "dated before the baseline, and numbered later")
 
 
 def _is_later(visit: TrialVisit, baseline: TrialVisit) -> bool:

@@ -170,3 +170,48 @@ def test_a_location_that_says_nothing_of_nodes_is_none():
     assert [is_node(where) for where in ("LUNG", "LIVER", "KIDNEY", "ADRENAL GLAND", "肝")] == [
         False
     ] * 5
+
+
+def test_diameters_of_no_lesion_at_baseline_leave_no_sum():
+    nameless = changed(tr(**SUMS), lambda r: r("TRLNKID") == "K01", TRLNKID=lambda _: "")
+    graded = grade(nameless, tu("T01", "P01"))
+    assert overall(graded) == ["NE", "NE"]
+    assert {rule for rule, _ in flagged(graded)} == {"lesion_not_named"}
+
+
+def test_a_row_without_a_subject_is_left_out_by_name():
+    graded = grade(changed(tr(**SUMS), lambda r: r.number == 5, USUBJID=lambda _: ""), tu(*SUMS))
+    assert flagged(graded) == [("subject_unknown", "tr.csv row 5")]
+    assert graded.visits["subject"].unique().to_list() == ["S1"]
+
+
+def test_a_baseline_dated_after_the_visits_that_follow_it_is_named():
+    late = changed(tr(**SUMS), lambda r: r("VISITNUM") == "1", TRDTC=lambda _: "2025-01-02")
+    assert {rule for rule, _ in flagged(grade(late, tu(*SUMS)))} == {"date_order"}
+
+
+def test_a_baseline_after_the_first_dose_is_named():
+    (first,) = rows("dm.csv", {"RFXSTDTC": "2023-12-10", "DTHDTC": ""})
+    graded = grade(tr(**SUMS), tu(*SUMS), dm_rows=[first])
+    assert [rule for rule, _ in flagged(graded)] == ["baseline_after_treatment"]
+
+
+@pytest.mark.parametrize("other", [{"TUSTRESC": "NON-TARGET"}, {"TULOC": "LYMPH NODE"}])
+def test_a_lesion_that_tu_identifies_in_two_ways_is_named(other):
+    again = changed(tu("T01"), **{name: lambda _, word=word: word for name, word in other.items()})
+    graded = grade(tr(**SUMS), [*tu(*SUMS), *(replace(r, file="tu2.csv") for r in again)])
+    assert flagged(graded) == [("identification_contradicts", "tu2.csv row 2")]
+
+
+@pytest.mark.parametrize("names", [("筛选期", "第6周", "第12周"), ("基线", "C3后", "C5后")])
+def test_visits_with_chinese_names_and_no_numbers(names):
+    of = dict(zip(("1", "2", "3"), names, strict=True))
+    chinese = changed(tr(**SUMS), VISIT=lambda r: of[r("VISITNUM")], VISITNUM=lambda _: "")
+    assert overall(grade(chinese, tu(*SUMS))) == ["SD", "PR"]
+
+
+@pytest.mark.parametrize(("text", "mm"), [("24 mm", 24.0), ("2.4cm", 24.0), ("24,5mm", 24.5)])
+def test_a_unit_may_stand_behind_the_figure(text, mm):
+    cells = {"TRORRES": text, "TRORRESU": "", "TRSTRESN": "", "TRSTRESU": ""}
+    (row,) = rows("tr.csv", measured("T01", 0, 30, **cells))
+    assert size_of(row, Flags()).mm == pytest.approx(mm)
