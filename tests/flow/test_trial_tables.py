@@ -140,7 +140,7 @@ def test_a_row_with_more_cells_than_the_header_is_named(
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     table = write_tr(tmp_path / "trial", "LUNG") / "tr.csv"
     table.write_text(
-        table.read_text(encoding="utf-8").replace("LUNG", "LUNG, LEFT", 1), encoding="utf-8"
+        table.read_text(encoding="utf-8").replace('"LUNG"', "LUNG, LEFT", 1), encoding="utf-8"
     )
     refused = grade(tmp_path / "trial", tmp_path / "graded.csv")
     assert refused.exit_code
