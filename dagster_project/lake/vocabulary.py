@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 
@@ -99,9 +100,14 @@ def word_key(text: str) -> str:
 
 
 @cache
+def _file() -> Mapping[str, Any]:
+    return tomllib.loads(VOCABULARY.read_text(encoding="utf-8"))
+
+
+@cache
 def load_vocabulary() -> Vocabulary:
     """Read vocabulary.toml once a process."""
-    raw = tomllib.loads(VOCABULARY.read_text(encoding="utf-8"))
+    raw = _file()
     values = {field: _turned(words) for field, words in raw["values"].items() if field != "missing"}
     groups = {name: group for name, group in raw["drugs"].items() if name != "filler"}
     return Vocabulary(
@@ -324,7 +330,7 @@ def chinese_word(field: str, code: str) -> str | None:
     >>> chinese_word("histology", "adenocarcinoma"), chinese_word("drugs", "nab_paclitaxel")
     ('腺癌', '白蛋白结合型紫杉醇')
     """
-    raw = tomllib.loads(VOCABULARY.read_text(encoding="utf-8"))
+    raw = _file()
     groups = [raw["values"].get(field, {})]
     if field == "drugs":
         groups = [group for name, group in raw["drugs"].items() if name != "filler"]
