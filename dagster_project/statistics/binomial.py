@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from scipy import stats
-
 from dagster_project.statistics.estimate import CONFIDENCE, Estimate, normal_quantile
 
 
@@ -52,9 +50,11 @@ def clopper_pearson(x: int, n: int, *, confidence: float = CONFIDENCE) -> Propor
     """
     if n < 1 or not 0 <= x <= n:
         raise ValueError("clopper_pearson: pass a count between 0 and n, and n above 0")
+    from scipy.special import betaincinv  # takes longer to load than `lakehouse status` to answer
+
     tail = (1.0 - confidence) / 2
-    lower = 0.0 if x == 0 else float(stats.beta.ppf(tail, x, n - x + 1))
-    upper = 1.0 if x == n else float(stats.beta.ppf(1.0 - tail, x + 1, n - x))
+    lower = 0.0 if x == 0 else float(betaincinv(x, n - x + 1, tail))
+    upper = 1.0 if x == n else float(betaincinv(x + 1, n - x, 1.0 - tail))
     return Proportion(x, n, x / n, lower, upper)
 
 

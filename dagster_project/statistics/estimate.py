@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.special import ndtri
-
 CONFIDENCE = 0.95
 """Two-sided level of every interval."""
 
@@ -41,4 +39,6 @@ def normal_quantile(confidence: float = CONFIDENCE) -> float:
     >>> normal_quantile()
     1.959963984540054
     """
+    from scipy.special import ndtri  # takes longer to load than `lakehouse status` to answer
+
     return float(ndtri(0.5 + confidence / 2))
