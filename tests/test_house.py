@@ -284,3 +284,14 @@ def test_every_module_that_a_text_names_is_there() -> None:
 def test_a_module_that_is_gone_is_seen(named: str) -> None:
     assert not is_there(named)
     assert not is_there(f"dagster_project.{named}")
+
+
+def test_the_state_of_a_home_is_shown_without_dagster_and_scipy() -> None:
+    program = (
+        "import sys, dagster_project.commands.status; "
+        f"print([m for m in ('dagster', 'scipy', *{HEAVY!r}) if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
