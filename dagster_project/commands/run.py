@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +71,9 @@ GATE_UNJUDGED = "The gate was not judged, since a step failed."
 @click.option(
     "--require-model", is_flag=True, help=f"Exit with {EXIT_GATE_CLOSED} where the gate is closed."
 )
+@click.option("--profile", is_flag=True, help="Print at the end what each step cost.")
 @click.option("--json", "as_json", is_flag=True, help="At the end one line of JSON, and no other.")
-def run(site: Sequence[str], require_model: bool, as_json: bool) -> None:
+def run(site: Sequence[str], require_model: bool, profile: bool, as_json: bool) -> None:
     """The whole flow on HOME/landing: sites, cohort, reports, publication.
 
     \b
@@ -84,13 +85,13 @@ def run(site: Sequence[str], require_model: bool, as_json: bool) -> None:
     """
     quiet, CONSOLE.quiet = CONSOLE.quiet, CONSOLE.quiet or as_json
     try:
-        code = _run(list(site), require_model=require_model, as_json=as_json)
+        code = _run(list(site), require_model=require_model, profile=profile, as_json=as_json)
     finally:
         CONSOLE.quiet = quiet
     sys.exit(code)
 
 
-def _run(site: list[str], *, require_model: bool, as_json: bool) -> int:
+def _run(site: list[str], *, require_model: bool, profile: bool, as_json: bool) -> int:
     home = refuse_other_schema(find_home()).make()
     print_unknown_folders(home)
     if pending(home):
@@ -107,12 +108,19 @@ def _run(site: list[str], *, require_model: bool, as_json: bool) -> int:
         )
     refuse_little_space(home)
     refuse_damaged(home)
-    outcome = run_flow(home, site)
+    with _costs(wanted=profile):
+        outcome = run_flow(home, site)
     note_what_was_written(home)
     _print_outcome(outcome, as_json=as_json)
     if outcome.failed:
         return 1
     return EXIT_GATE_CLOSED if require_model and not outcome.gate_open else 0
+
+
+def _costs(*, wanted: bool) -> AbstractContextManager[None]:
+    from dagster_project.commands.costs import counted
+
+    return counted(wanted=wanted)
 
 
 def _print_outcome(outcome: Flow, *, as_json: bool) -> None:
