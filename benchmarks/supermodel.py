@@ -45,7 +45,8 @@ def main():
     given, study = parser.parse_args(), load_study()
     trial, rules = read_trial(given.folder), study.section("endpoints")
     try:
-        courses = courses_of_trial(grade_tables(trial, study), trial["DM"], rules, given.evaluator)
+        graded = grade_tables(trial, study)
+        courses = courses_of_trial(graded, graded.dm, rules, given.evaluator)
     except SeveralEvaluators as error:
         parser.error(str(error))
     landmarks = [r for c in courses for r in landmarks_of(c, study.section("irecist"))]

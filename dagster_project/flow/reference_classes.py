@@ -22,7 +22,7 @@ from dagster_project.domain.response.comparison_classes import (
 )
 from dagster_project.domain.response.iupd_cohort import next_evaluable, next_outcome
 from dagster_project.flow.shipped_references import read_trial_file, write_or_check
-from dagster_project.flow.trial_tables import Trial, grade_tables
+from dagster_project.flow.trial_tables import grade_tables
 from dagster_project.study import Study
 
 HEAD = """\
@@ -42,7 +42,7 @@ def write_classes(file: Path, study: Study) -> str:
     trial = read_trial_file(file)
     dynamic, recist = study.section("dynamic"), study.section("recist")
     graded = grade_tables(trial, study)
-    following = _outcomes_at_next(graded, trial, study)
+    following = _outcomes_at_next(graded, study)
     edges, error = dynamic["class_edges"], dynamic["reader_error"]
     blocks, at_next = [], []
     for row in graded.blocks.filter(block=1, rescanned=True).iter_rows(named=True):
@@ -62,9 +62,9 @@ def write_classes(file: Path, study: Study) -> str:
     )
 
 
-def _outcomes_at_next(graded: Graded, trial: Trial, study: Study) -> dict[str, str]:
+def _outcomes_at_next(graded: Graded, study: Study) -> dict[str, str]:
     """What the next evaluable CT made of the first block of each subject who had one."""
-    courses = courses_of_trial(graded, trial["DM"], study.section("endpoints"))
+    courses = courses_of_trial(graded, graded.dm, study.section("endpoints"))
     found: dict[str, str | None] = {}
     for course in courses:
         first = next((b for b in course.blocks if b["block"] == 1), None)

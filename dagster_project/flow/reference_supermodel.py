@@ -31,7 +31,8 @@ DIGITS = 3
 def write_figures(file: Path, study: Study) -> str:
     """The figures as TOML."""
     trial = read_trial_file(file)
-    courses = courses_of_trial(grade_tables(trial, study), trial["DM"], study.section("endpoints"))
+    graded = grade_tables(trial, study)
+    courses = courses_of_trial(graded, graded.dm, study.section("endpoints"))
     landmarks = [r for c in courses for r in landmarks_of(c, study.section("irecist"))]
     rules = study.section("evaluation")
     figures = {

@@ -56,7 +56,7 @@ def evaluate_trial(folder: Path, study: Study, evaluator: str | None) -> TrialEv
     """
     trial = read_trial(folder)
     graded = grade_tables(trial, study)
-    courses = courses_of_trial(graded, trial["DM"], study.section("endpoints"), evaluator)
+    courses = courses_of_trial(graded, graded.dm, study.section("endpoints"), evaluator)
     own = graded.visits if evaluator is None else graded.visits.filter(evaluator=evaluator)
     visits = own.drop_nulls("overall_response")
     undated = visits["days_from_baseline"].null_count()

@@ -103,11 +103,15 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """What the command writes: graded visits, blocks of unconfirmed progression, and flags."""
+    """What the command writes: graded visits, blocks of unconfirmed progression, and flags.
+
+    `dm` has the rows of DM with the one spelling of each subject.
+    """
 
     visits: pl.DataFrame
     flags: pl.DataFrame
     blocks: pl.DataFrame
+    dm: Sequence[TrialRow] = ()
 
     @property
     def differences(self) -> int:
@@ -163,7 +167,7 @@ def grade_trial(
     ]
     _flag_contradictions(recorded, immune, flags)
     visits, flagged = _laid_out(rows, recorded, immune, flags)
-    return Graded(visits, flagged, blocks_of_trial(courses, dm, recist, irecist))
+    return Graded(visits, flagged, blocks_of_trial(courses, dm, recist, irecist), dm)
 
 
 def _with_evaluator(tr: Sequence[TrialRow], rs: Sequence[TrialRow]) -> list[TrialRow]:
@@ -277,7 +281,7 @@ def _target_sizes(visit: TrialVisit) -> dict[str, float]:
 def _facts(who: Who, visit: TrialVisit, baseline: TrialVisit | None) -> dict[str, Any]:
     days = None
     if baseline is not None and baseline.day is not None and visit.day is not None:
-        days = visit.day - baseline.day
+        days = visit.day - baseline.day if visit.day > baseline.day else None
     return {
         "key": (*who, visit.key),
         "subject": who[0],

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_project.domain.external_trials.trial_courses import courses_of_trial
 from dagster_project.domain.external_trials.trial_rows import Flags, is_node, role_of, size_of
 from dagster_project.domain.external_trials.trial_spellings import label_key, subject_key
+from dagster_project.study import load_study
 from tests.domain.sdtm import flagged, grade, measured, overall, rows, tr, tu
 
 SUMS = {"T01": [30, 24, 18], "K01": [20, 16, 9], "P01": ["PRESENT"] * 3}
@@ -187,7 +189,17 @@ def test_a_row_without_a_subject_is_left_out_by_name():
 
 def test_a_baseline_dated_after_the_visits_that_follow_it_is_named():
     late = changed(tr(**SUMS), lambda r: r("VISITNUM") == "1", TRDTC=lambda _: "2025-01-02")
-    assert {rule for rule, _ in flagged(grade(late, tu(*SUMS)))} == {"date_order"}
+    graded = grade(late, tu(*SUMS))
+    assert {rule for rule, _ in flagged(graded)} == {"date_order"}
+    assert graded.visits["days_from_baseline"].to_list() == [None, None]
+
+
+def test_a_death_of_a_subject_that_dm_spells_otherwise_counts():
+    dm = rows("dm.csv", {"USUBJID": "s1", "DTHDTC": "2024-06-01"})
+    graded = grade(tr(**SUMS), tu(*SUMS), dm_rows=dm)
+    (course,) = courses_of_trial(graded, graded.dm, load_study().section("endpoints"))
+    assert course.death is not None
+    assert (course.death.days, course.death.event) == (151, True)
 
 
 def test_a_baseline_after_the_first_dose_is_named():
