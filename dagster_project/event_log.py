@@ -9,17 +9,20 @@ class, so either reads what the other wrote. `dagster.yaml` names this class.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Self
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self, cast
 
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.event import listen
 from sqlalchemy.pool import StaticPool
 
@@ -55,6 +58,7 @@ class EventLog(SqliteEventLogStorage):
         self._engines: dict[str, Engine] = {}
         self._known_tables: set[str] = set()
         self._known_indexes: set[str] = set()
+        self._empty = Path(base_dir).parent / f"empty-{version('dagster')}"
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -101,9 +105,44 @@ class EventLog(SqliteEventLogStorage):
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
             listen(engine, "connect", _set_up)
-            self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
+            if shard == INDEX_SHARD_NAME:
+                self._initdb(engine, for_index_shard=True)
+            elif not self._begin_as_empty(shard):
+                self._initdb(engine)
+                self._note_empty(engine)
             self._initialized_dbs.add(shard)
             self._engines[shard] = engine
+
+    def _begin_as_empty(self, shard: str) -> bool:
+        """Whether the file of a new run begins as a copy of the empty one.
+
+        Dagster makes its tables and loads its migrations for each file, which takes the processor
+        longer than the events of a short run.
+        """
+        file, part = Path(self.path_for_shard(shard)), self._own_part()
+        if file.exists() or not self._empty.is_file():
+            return False
+        shutil.copyfile(self._empty, part)
+        try:
+            file.hardlink_to(part)  # leaves the file of a process that was first
+        except OSError:
+            return False
+        finally:
+            part.unlink()
+        return True
+
+    def _note_empty(self, engine: Engine) -> None:
+        """Keep the file of a run as it is before its first event, if this is such a file."""
+        with engine.connect() as connection:
+            if connection.execute(text("SELECT count(*) FROM event_logs")).scalar():
+                return
+            part, source = self._own_part(), connection.connection.driver_connection
+            with closing(sqlite3.connect(part)) as copy:
+                cast("sqlite3.Connection", source).backup(copy)
+            part.replace(self._empty)
+
+    def _own_part(self) -> Path:
+        return self._empty.with_name(f"{self._empty.name}.{os.getpid()}")
 
     def _close(self, shard: str) -> None:
         with uninterrupted(), self._db_lock:

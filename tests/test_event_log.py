@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -82,6 +83,41 @@ def test_a_home_uses_it_and_dagster_s_own_class_reads_the_same(
         assert latest.run_id == run_id
         other = run(plain)
     assert kinds(instance, other) == kinds(instance, run_id)
+
+
+def test_the_file_of_a_run_begins_as_dagster_makes_it(
+    home: Home, instance: dg.DagsterInstance
+) -> None:
+    first, second = run(instance), run(instance)
+    (home.dagster / "dagster.yaml").unlink()
+    with dg.DagsterInstance.get() as plain:
+        third = run(plain)
+    assert made_of(home, first) == made_of(home, second) == made_of(home, third)
+    assert len(list((home.dagster / "history").glob("empty-*"))) == 1
+    assert kinds(instance, first) == kinds(instance, second)
+
+
+def test_a_file_that_is_there_is_never_replaced(home: Home, instance: dg.DagsterInstance) -> None:
+    run_id = run(instance)
+    log = instance.event_log_storage
+    assert isinstance(log, EventLog)
+    assert not log._begin_as_empty(run_id)
+    assert set(kinds(instance, run_id)) >= WRITTEN
+
+
+def made_of(home: Home, run_id: str) -> tuple[list[object], ...]:
+    """Tables and indexes of a run's file, its revision, and how it writes."""
+    with contextlib.closing(
+        sqlite3.connect(home.dagster / "history" / "runs" / f"{run_id}.db")
+    ) as log:
+        return tuple(
+            sorted(log.execute(statement).fetchall(), key=str)
+            for statement in (
+                "SELECT type, name, sql FROM sqlite_master",
+                "SELECT * FROM alembic_version",
+                "PRAGMA journal_mode",
+            )
+        )
 
 
 def test_the_file_of_a_run_that_ended_is_closed(home: Home, instance: dg.DagsterInstance) -> None:
