@@ -75,7 +75,7 @@ def _pictures(vault: Path, case: Mapping[str, Any], reads: pl.DataFrame) -> Iter
         for place in sorted(
             {row["diameter_slice"] for row in of.values() if row["diameter_slice"] is not None}
         ):
-            caption = f"{case['patient']} {visit} {lesion}, slice {place}"
+            caption = f"{case['patient']} {visit} {lesion} z {place}"
             yield CasePicture(
                 str(visit),
                 str(lesion),

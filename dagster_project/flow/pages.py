@@ -203,25 +203,19 @@ def _kept_map(lakehouse: Lakehouse, lesion: str, rows: list[dict[str, Any]]) -> 
     from dagster_project.reports.habitat_figure import habitat_figure
 
     vault, first = lakehouse.home.vault, rows[0]
+    caption = f"{first['patient']} {lesion}"
     file = (
         vault
         / first["site"]
         / first["patient"]
         / "habitats"
-        / f"{fingerprint([r['input_fingerprint'] for r in rows])}.png"
+        / f"{fingerprint([r['input_fingerprint'] for r in rows], caption)}.png"
     )
     maps = {r["visit"]: map_file(scan_folder(vault, r), r["input_fingerprint"]) for r in rows}
     codebook = named_codebook(lakehouse.home.codebooks, first["codebook"])
     if not file.is_file() and codebook and all(m.is_file() for m in maps.values()):
         codes = {visit: load_map(m) for visit, m in maps.items()}
-        write_whole(
-            file,
-            habitat_figure(
-                codes,
-                [c[0] for c in codebook.centres],
-                caption=f"{first['patient']} {lesion} habitats",
-            ),
-        )
+        write_whole(file, habitat_figure(codes, [c[0] for c in codebook.centres], caption=caption))
     return file.read_bytes() if file.is_file() else None
 
 
@@ -236,9 +230,10 @@ def _kept_picture(
 ) -> bytes:
     """Draw a lesion once: the picture is kept beside the masks that it shows."""
     from dagster_project.domain.imaging.masks import load_mask
-    from dagster_project.reports.figures.lesions import slice_figure
+    from dagster_project.reports.figures.lesions import PANELS, slice_figure
 
-    file = folder / "pictures" / f"{fingerprint(masks, caption, slices_of(folder))}.png"
+    drawn_as = fingerprint(masks, caption, [name for *_, name in PANELS], slices_of(folder))
+    file = folder / "pictures" / f"{drawn_as}.png"
     if not file.is_file():
         png = slice_figure(
             image(),

@@ -21,7 +21,7 @@ STOPS = ((" | ", " | "), ("; ", "；"), (". ", "。"))
 Template = tuple[re.Pattern[str], str]
 
 REASONS_LIST = "reasons"
-"""The section of the catalogue that has the reasons; the other has places."""
+"""The section of the catalogue that has the reasons; others have places and words of figures."""
 
 
 def chinese_reason(reason: str) -> str:
@@ -45,6 +45,29 @@ def chinese_item(item: str) -> str:
     'clinical/patients.csv 第 6 行 age 列'
     """
     return _translated(item, "items")
+
+
+def chinese_label(label: str, names: Mapping[str, str] | None = None) -> str:
+    """The words of a figure in Chinese; a label that is a code, a name or a number stays.
+
+    Parameters
+    ----------
+    names
+        Chinese of what this figure names; it comes before the catalogue.
+
+    >>> chinese_label("Patients (n = 12)"), chinese_label("T0 → T1")
+    ('患者（n = 12）', 'T0 → T1')
+    >>> chinese_label("   3  Age 18 or above", {"Age 18 or above": "年龄≥18岁"})
+    '   3  年龄≥18岁'
+    """
+    if names and label in names:
+        return names[label]
+    for template, chinese in _templates()["figures"]:
+        found = template.fullmatch(label)
+        if found:
+            parts = found.groupdict().items()
+            return chinese.format(**{name: chinese_label(part, names) for name, part in parts})
+    return label
 
 
 @lru_cache(maxsize=4096)

@@ -324,6 +324,7 @@ def regimen_classes(regimen: str | None) -> frozenset[str]:
 
 
 @cache
+@cache
 def chinese_word(field: str, code: str) -> str | None:
     """The Chinese word for a value of a field, or for a drug: the first one that the file lists.
 

@@ -23,18 +23,10 @@ from dagster_project.lake.sharing import FILE, group_of, share_folder
 from dagster_project.lake.vocabulary import VOCABULARY
 from dagster_project.reports import wording
 from dagster_project.reports.figures.canvas import NothingToDraw
-from dagster_project.reports.palette import DARK, LIGHT, Theme
+from dagster_project.reports.palette import PAGE, Theme
 
 TEMPLATES = Path(__file__).with_name("templates")
 """Jinja2 templates, style sheets and scripts; package data."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure by day and by night, each as a data URI."""
-
-    light: str
-    dark: str
 
 
 @dataclass(frozen=True)
@@ -81,10 +73,10 @@ def digest_on(path: Path) -> str | None:
     return found[1] if found else None
 
 
-def draw(paint: Callable[[Theme], bytes]) -> Picture | None:
-    """The figure in both themes; None where there is nothing to draw, and the page says so."""
+def draw(paint: Callable[[Theme], bytes]) -> Markup | None:
+    """The figure as SVG; None where there is nothing to draw, and the page says so."""
     try:
-        return Picture(data_uri(paint(LIGHT)), data_uri(paint(DARK)))
+        return Markup(paint(PAGE).decode())  # noqa: S704 - matplotlib escapes what it writes
     except NothingToDraw:
         return None
 

@@ -71,6 +71,21 @@ DARK = Theme(
 DARK_ROOM = replace(DARK, name="dark_room", paper="#0c0f11")
 """For CT pictures, by day and by night: a bright surround would hide detail in them."""
 
+PAGE = replace(LIGHT, name="page")
+"""For figures within a page: SVG, in which each colour is the page's own (`STYLE_NAMES`)."""
+
+STYLE_NAMES = {
+    "paper": "card",
+    "ink": "ink",
+    "soft": "soft",
+    "rule": "rule",
+    "yes": "yes",
+    "no": "no-fill",
+    "other": "other-fill",
+    "alarm": "alarm",
+}
+"""What report.css calls each colour of a theme."""
+
 LINES: tuple[Any, ...] = (
     "-",
     (0, (6, 2)),
@@ -110,4 +125,6 @@ def settings(theme: Theme) -> dict[Any, Any]:
         "axes.linewidth": 0.8,
         "axes.axisbelow": True,
         "lines.linewidth": 1.8,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "figure",
     }

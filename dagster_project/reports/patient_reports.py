@@ -27,7 +27,7 @@ from dagster_project.reports.summaries.tables import (
     list_patients,
 )
 from dagster_project.reports.viewer import ViewerCrop, viewer_values
-from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
+from dagster_project.reports.wording import FACTS, criterion_words, fact, plain, tone
 from dagster_project.study import Study
 
 TABLES_READ = (
@@ -191,15 +191,17 @@ def _only(frame: pl.DataFrame) -> Row | None:
     return frame.row(0, named=True) if frame.height else None
 
 
-def _facts(patients: pl.DataFrame, published: Minimisation) -> list[tuple[str, str, str]]:
+def _facts(
+    patients: pl.DataFrame, published: Minimisation
+) -> list[tuple[str, str, tuple[str, str]]]:
     row = _only(patients) or {}
     shown = {**row, AGE: published.band(row.get(AGE))}
-    return [(en, zh, plain(shown.get(column))) for column, en, zh in FACTS]
+    return [(en, zh, fact(column, shown.get(column))) for column, en, zh in FACTS]
 
 
 def _eligibility(eligibility: pl.DataFrame, study: Study) -> dict[str, Any]:
     criteria, failed = criterion_words(study), eligibility.filter(pl.col("verdict") != "met")
-    missed = [{**r, "words": english(criteria, r["criterion"])} for r in failed.to_dicts()]
+    missed = [{**r, "words": criteria[r["criterion"]]} for r in failed.to_dicts()]
     return {
         "evaluated": eligibility.height > 0,
         "eligible": eligibility.height > 0 and not missed,

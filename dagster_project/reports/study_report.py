@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import polars as pl
+from markupsafe import Markup
 
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.reports.figures.cohort import enrolment_figure, flow_figure
@@ -15,7 +16,7 @@ from dagster_project.reports.figures.models import roc_figure
 from dagster_project.reports.figures.reading import agreement_figure
 from dagster_project.reports.figures.response import spider_figure, swimmer_figure, waterfall_figure
 from dagster_project.reports.figures.survival import survival_figure
-from dagster_project.reports.pages import Picture, draw, render
+from dagster_project.reports.pages import draw, render
 from dagster_project.reports.summaries.cohort import (
     Population,
     choose_population,
@@ -137,7 +138,7 @@ def render_study_report(
 
 def _cohort(tables: Tables, study: Study) -> dict[str, Any]:
     rules, enrolment = study.section("study"), summarise_enrolment(tables)
-    stages = list_stages(tables, study)
+    stages, criteria = list_stages(tables, study), criterion_words(study)
     return {
         "enrolment": enrolment,
         "enrolment_total": {
@@ -146,8 +147,8 @@ def _cohort(tables: Tables, study: Study) -> dict[str, Any]:
         },
         "enrolment_figure": _draw_enrolment(enrolment, rules),
         "flow": summarise_flow(tables["eligibility"]),
-        "criteria": criterion_words(study),
-        "flow_figure": draw(lambda t: flow_figure(stages, theme=t)),
+        "criteria": criteria,
+        "flow_figure": draw(lambda t: flow_figure(stages, names=dict(criteria.values()), theme=t)),
         "exclusions": summarise_exclusions(tables["training_cohort"]),
         "quarantine": summarise_quarantine(tables["quarantine"]),
         "disclosure": summarise_disclosure(tables["disclosure"]),
@@ -157,7 +158,7 @@ def _cohort(tables: Tables, study: Study) -> dict[str, Any]:
     }
 
 
-def _draw_enrolment(enrolment: list[Row], rules: Mapping[str, Any]) -> Picture | None:
+def _draw_enrolment(enrolment: list[Row], rules: Mapping[str, Any]) -> Markup | None:
     counts = {
         r["site"]: (r["responders"], r["non_responders"], r["undetermined"]) for r in enrolment
     }
@@ -255,7 +256,7 @@ def _modelling(tables: Tables, study: Study) -> dict[str, Any]:
     }
 
 
-def _draw_roc(tables: Tables, runs: list[Row], task: str) -> Picture | None:
+def _draw_roc(tables: Tables, runs: list[Row], task: str) -> Markup | None:
     curves = roc_curves(tables["predictions"], runs, task)
     named = {name.replace("_", " "): curve for name, curve in curves.items()}
     return draw(lambda t: roc_figure(named, theme=t))

@@ -332,6 +332,8 @@ def chinese_code(code: object) -> str | None:
         if text in table:
             word = table[text]
             return word if isinstance(word, str) else word[1]
+    if text.isdigit():  # the vocabulary has figures of one field alone, such as the line
+        return None
     written = text.replace(" ", "_")
     return next(filter(None, (chinese_word(field, written) for field in FIELDS)), None)
 
@@ -344,6 +346,18 @@ def pair(code: object) -> tuple[str | Markup, str | Markup]:
     as_it_is = text == text.upper() or not text.isascii()
     name = text if as_it_is else Markup("<code>{}</code>").format(text)
     return plain(code), chinese_code(code) or name
+
+
+def fact(column: str, value: object) -> tuple[str, str]:
+    """A value of the case report in both languages; a regimen drug by drug.
+
+    >>> fact("histology", "adenocarcinoma"), fact("regimen", "pembrolizumab+carboplatin")[1]
+    (('adenocarcinoma', '腺癌'), '帕博利珠单抗 + 卡铂')
+    """
+    field = "drugs" if column == "regimen" else column
+    parts = str(value).split("+")
+    chinese_parts = (chinese_word(field, part) or plain(part) for part in parts)
+    return plain(value), ABSENT if value is None else " + ".join(chinese_parts)
 
 
 def coded(code: object) -> Markup:

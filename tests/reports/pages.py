@@ -24,7 +24,7 @@ class Page(HTMLParser):
         self.addresses += [
             value
             for name, value in attrs
-            if name in {"src", "href", "srcset", "action", "data", "poster"}
+            if tag != "use" and name in {"src", "href", "srcset", "action", "data", "poster"}
         ]
         if tag not in self.VOID:
             self._open.append(tag)

@@ -6,8 +6,10 @@ Their curves agree with an oracle.
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from dagster_project.reports.figures.models import RocCurve, roc_figure
 from dagster_project.reports.figures.reading import agreement_figure
 from dagster_project.reports.figures.response import waterfall_figure
 from dagster_project.reports.figures.survival import survival_figure
-from dagster_project.reports.palette import DARK, LIGHT
+from dagster_project.reports.palette import DARK, LIGHT, PAGE
 from dagster_project.statistics.agreement import bland_altman
 from dagster_project.statistics.description import quartiles
 from dagster_project.statistics.estimate import Estimate
@@ -85,6 +87,59 @@ def test_a_figure_is_a_png_of_double_density_and_the_same_each_time(name):
 def test_a_figure_stands_on_the_paper_of_its_theme(name, theme):
     corner = opened(DRAWN[name](theme=theme))[-1, -1]
     assert "#" + "".join(f"{v:02x}" for v in corner) == theme.paper
+
+
+NAMES = {"no CT at T2", "size", "NORTH", "SOUTH", "neither"}
+"""What the figures of these tests name: a site, a model, a group, a reason."""
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_of_a_page_is_svg_with_its_words_in_both_languages(name):
+    svg = DRAWN[name](theme=PAGE)
+    assert svg == DRAWN[name](theme=PAGE)
+    texts = [e for e in ET.fromstring(svg).iter() if e.tag == "text"]
+    in_one, chinese = (
+        " ".join(e.text for e in texts if e.get("lang") in codes) for codes in ((None,), ("zh",))
+    )
+    for known in NAMES:
+        in_one, chinese = in_one.replace(known, ""), chinese.replace(known, "")
+    assert not re.findall(r"[a-z]{3,}", in_one + chinese)
+    assert len(re.findall(r"[\u4e00-\u9fff]", chinese)) > 2
+    assert [e.get("lang") for e in texts].count("en") == [e.get("lang") for e in texts].count("zh")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_of_a_page_has_no_colour_rule_or_name_that_reaches_beyond_it(name):
+    svg = DRAWN[name](theme=PAGE).decode()
+    assert set(re.findall(r": (#[0-9a-f]{6})", svg)) <= {"#000000"}
+    assert not re.search(r"<style|<metadata|DOCTYPE|xlink", svg)
+    ids, used = set(re.findall(r' id="([^"]+)"', svg)), set(re.findall(r"#(f[^\")]+)", svg))
+    assert ids == used
+    assert len(ids) == svg.count(' id="')
+
+
+def test_names_of_two_figures_on_a_page_are_not_the_same():
+    one, other = (
+        set(re.findall(r' id="([^"]+)"', DRAWN[name](theme=PAGE).decode()))
+        for name in ("survival", "agreement")
+    )
+    assert one
+    assert not one & other
+
+
+def test_a_figure_takes_the_chinese_of_what_it_names():
+    stages = [Stage("Taken in", 9, (("no CT at T2", 2),)), Stage("Eligible", 7)]
+    svg = flow_figure(stages, names={"no CT at T2": "T2无CT"}, theme=PAGE).decode()
+    assert 'lang="zh"' in svg
+    assert ">   2  T2无CT</text>" in svg
+
+
+def test_a_word_that_looks_like_a_tag_stays_a_word():
+    svg = enrolment_figure(
+        {"<b>A&B": (1, 1, 1)}, target_responders=1, target_non_responders=1, theme=PAGE
+    )
+    assert b"&lt;b&gt;A&amp;B</text>" in svg
+    assert b"<b>" not in svg
 
 
 @pytest.mark.parametrize(

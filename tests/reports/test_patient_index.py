@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import polars as pl
 import pytest
 
@@ -12,15 +10,13 @@ from dagster_project.reports.summaries.tables import completed
 from dagster_project.study import load_study
 from tests.reports.browser import Opened, chromium
 from tests.reports.cohort import MOMENT, bare, table, whole
+from tests.reports.many import MANY, many
 from tests.reports.pages import Page
 
 STUDY = load_study()
 EVERYONE = whole()["patients"]["patient"].to_list()
 OPEN = whole()["arbitrations"].filter(pl.col("status") == "open")["patient"][0]
 PLAIN = next(who for who in EVERYONE if who not in set(whole()["arbitrations"]["patient"]))
-
-MANY = 500
-"""Patients of the largest cohort that is planned."""
 
 SHOWN_AT_FIRST = 100
 ANSWER_MS = 100
@@ -120,20 +116,6 @@ def _is_true(kind, code, row):
 
 
 # -- in the browser --------------------------------------------------------------------------------
-
-
-@cache
-def many():
-    """The rows of the small cohort over and over, under as many pseudonyms."""
-    base = {n: f for n, f in whole().items() if {"site", "patient"} <= set(f.columns) and f.height}
-    times = range(-(-MANY // len(EVERYONE)))
-    renamed = {
-        name: pl.concat([f.with_columns(pl.col("patient") + f"-{i}") for i in times])
-        for name, f in base.items()
-    }
-    chosen = renamed["patients"].head(MANY).select("site", "patient")
-    some = {n: f.join(chosen, on=["site", "patient"], how="semi") for n, f in renamed.items()}
-    return {**whole(), **some}
 
 
 @pytest.fixture(scope="module")

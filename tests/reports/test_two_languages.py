@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from dagster_project.reports.arbitration import render_worklist
+from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
 from dagster_project.reports.patient_index import render_patient_index
 from dagster_project.reports.patient_reports import render_patient_report
 from dagster_project.reports.study_report import render_study_report
+from dagster_project.reports.wording import IDENTITY
 from dagster_project.study import load_study
 from tests.reports.browser import CHINESE
 from tests.reports.cohort import MOMENT, bare, whole
@@ -33,6 +34,16 @@ INVENTED = (
 """Texts of the cohort of these tests, which no run writes and the catalogue need not have."""
 
 
+PICTURES = [CasePicture("T0", "L1", 12, b"png")]
+
+PROPOSALS = [
+    {"kind": kind, "from_lesions": ("L1",), "to_lesions": ("L2",), "distance_mm": 3.2}
+    | {"reader": "", "from_visit": "T0", "to_visit": "T1"}
+    for kind in IDENTITY
+]
+"""Everything that a case page can say of labels."""
+
+
 def _patients(tables):
     by_status = dict(tables["arbitrations"].select("status", "patient").iter_rows())
     plain = next(
@@ -50,6 +61,10 @@ def _pages():
         pages[f"report, {name}"] = render_study_report(tables, STUDY, 41, MOMENT)
         pages[f"index, {name}"] = render_patient_index(tables, STUDY, **at)
         pages[f"worklist, {name}"] = render_worklist(tables, STUDY, **at)
+    for case in whole()["arbitrations"].to_dicts():
+        pages[f"case, {case['status']}"] = render_case(
+            case, whole(), STUDY, pictures=PICTURES, proposals=PROPOSALS, **at
+        )
     for number, patient in enumerate(_patients(whole())):
         pages[f"patient {number}"] = render_patient_report(patient, whole(), STUDY, **at)
     return pages

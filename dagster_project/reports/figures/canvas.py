@@ -1,4 +1,4 @@
-"""What every figure is painted on: from a function that paints to the bytes of a PNG.
+"""What every figure is painted on: from a function that paints to a PNG, or SVG for a page.
 
 The same values give the same bytes.
 """
@@ -6,10 +6,11 @@ The same values give the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from dagster_project.reports.palette import DOTS_PER_INCH, WIDTH_INCH, Theme, settings
+from dagster_project.reports.figures.inline import inline_svg
+from dagster_project.reports.palette import DOTS_PER_INCH, PAGE, WIDTH_INCH, Theme, settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +38,12 @@ def drawn(
     height: float,
     width: float = WIDTH_INCH,
     layout: Literal["constrained", "tight"] = "constrained",
+    names: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Paint a figure in a theme and give its PNG."""
+    """Paint a figure in a theme and give its PNG, or in the theme `PAGE` its SVG.
+
+    `names` has the Chinese of what the figure names beside the words of the catalogue.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,5 +53,8 @@ def drawn(
         figure = Figure(figsize=(width, height), layout=layout)
         FigureCanvasAgg(figure)
         paint(figure)
+        if theme is PAGE:
+            figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+            return inline_svg(target.getvalue(), names)
         figure.savefig(target, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return target.getvalue()

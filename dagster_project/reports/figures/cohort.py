@@ -27,6 +27,10 @@ class Stage:
     left_as: str = "Left out"
 
 
+LINE_HEIGHT = 0.23
+"""From one line of a box of the flow chart to the next, in inches."""
+
+
 def enrolment_figure(
     sites: Mapping[str, tuple[int, int, int]],
     *,
@@ -93,10 +97,13 @@ def _paint_sites(axes: Axes, names: list[str], counts: np.ndarray, theme: Theme)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
 
 
-def flow_figure(stages: Sequence[Stage], *, theme: Theme = LIGHT) -> bytes:
+def flow_figure(
+    stages: Sequence[Stage], *, names: Mapping[str, str] | None = None, theme: Theme = LIGHT
+) -> bytes:
     """CONSORT-like flow chart: boxes from top to bottom.
 
-    At the right of each box are those who left before the next one, by first reason.
+    At the right of each box are those who left before the next one, by first reason. `names` has
+    the Chinese of the reasons.
     """
     if not stages:
         raise NothingToDraw("flow_figure", "at least one stage")
@@ -113,14 +120,14 @@ def flow_figure(stages: Sequence[Stage], *, theme: Theme = LIGHT) -> bytes:
                 axes,
                 (0.05, -top - 0.66),
                 (2.6, 0.64),
-                f"{stage.title}\nn = {stage.count}",
+                (stage.title, f"n = {stage.count}"),
                 theme,
                 align="center",
             )
             if following is not None:
                 _paint_way(axes, stage, -top - 0.66, -following, theme)
 
-    return canvas.drawn(paint, theme, height=float(tops[-1]) + 0.85, layout="tight")
+    return canvas.drawn(paint, theme, height=float(tops[-1]) + 0.85, layout="tight", names=names)
 
 
 def _paint_way(axes: Axes, stage: Stage, begin: float, end: float, theme: Theme) -> None:
@@ -155,16 +162,14 @@ def _paint_way(axes: Axes, stage: Stage, begin: float, end: float, theme: Theme)
         f"{stage.left_as}: n = {sum(n for _, n in stage.left)}",
         *(f"{n:>4}  {reason}" for reason, n in stage.left),
     ]
-    _paint_box(
-        axes, (3.05, middle - height / 2), (4.1, height), "\n".join(lines), theme, align="left"
-    )
+    _paint_box(axes, (3.05, middle - height / 2), (4.1, height), lines, theme, align="left")
 
 
 def _paint_box(
     axes: Axes,
     corner: tuple[float, float],
     size: tuple[float, float],
-    text: str,
+    lines: Sequence[str],
     theme: Theme,
     *,
     align: str,
@@ -183,12 +188,8 @@ def _paint_box(
         )
     )
     x = corner[0] + (size[0] / 2 if align == "center" else 0.14)
-    axes.text(
-        x,
-        corner[1] + size[1] / 2,
-        text,
-        ha=align,
-        va="center",
-        fontsize=9.5 if align == "center" else 8.8,
-        linespacing=1.45,
-    )
+    middle, size_pt = corner[1] + size[1] / 2, 9.5 if align == "center" else 8.8
+    # One text per line: lines of one text would be placed by the width of the English.
+    for place, line in enumerate(lines):
+        y = middle + LINE_HEIGHT * ((len(lines) - 1) / 2 - place)
+        axes.text(x, y, line, ha=align, va="center", fontsize=size_pt)

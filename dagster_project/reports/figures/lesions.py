@@ -39,10 +39,13 @@ PICTURE_HEIGHT_INCH = 4.05
 """Height of a lesion's picture: two square panels, a line of words above and one below."""
 
 PANELS = (
-    ((0.021, 0.085, 0.457, 0.8124), LUNG_WINDOW_HU, "Lung window"),
-    ((0.521, 0.085, 0.457, 0.8124), SOFT_TISSUE_WINDOW_HU, "Soft-tissue window"),
+    ((0.021, 0.085, 0.457, 0.8124), LUNG_WINDOW_HU, "W 1500 L −600"),
+    ((0.521, 0.085, 0.457, 0.8124), SOFT_TISSUE_WINDOW_HU, "W 400 L 40"),
 )
-"""Place in the picture, window and name of its panels."""
+"""Place in the picture, window and its width and level as viewers write them.
+
+A picture has no words, so that a page in either language may show it.
+"""
 
 SCALE_BAR_MM = 20.0
 """Length of the scale bar in a picture of a lesion."""
@@ -136,7 +139,7 @@ def pair_figure(
             _paint_plane(axes, plane, view, LUNG_WINDOW_HU)
             _paint_contours(axes, {letter: mask}, view)
             _paint_diameter(axes, (ends or {}).get(letter), place, view)
-            axes.set_title(f"Read {letter}", loc="left", fontsize=8, color=DARK.soft)
+            axes.set_title(letter, loc="left", fontsize=8, color=DARK.soft)
             _paint_scale_bar(axes, view)
         figure.text(PANELS[0][0][0], 0.955, caption, fontsize=9)
 

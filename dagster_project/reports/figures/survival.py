@@ -49,7 +49,7 @@ def survival_figure(
 def _paint_survival(axes: Axes, name: str, curve: KaplanMeier, *, colour: str, line: Any) -> None:
     time, survival, lower, upper = _from_day_zero(curve)
     axes.fill_between(time, lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
-    label = f"{name}  (n = {curve.n}, {sum(curve.events)} events)"
+    label = f"{name}  (n = {curve.n}, events {sum(curve.events)})"
     axes.step(time, survival, where="post", color=colour, linestyle=line, label=label)
     censored = np.array(curve.censored)
     axes.plot(
