@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from dagster_project.commands.words import Context, in_one_language, with_words
+
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 # no plugin is installed, and to look for one reads the metadata of every package
 
@@ -72,6 +74,8 @@ class Commands(click.Group):
                 sys.exit(INTERRUPTED)
             raise
 
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Their names, in order of the alphabet."""
         return sorted(COMMANDS)
@@ -85,7 +89,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        return getattr(import_module(f"dagster_project.commands.{module}"), cmd_name)
+        return with_words(getattr(import_module(f"dagster_project.commands.{module}"), cmd_name))
 
     def format_commands(  # click's signature
         self,
@@ -104,13 +108,17 @@ class Commands(click.Group):
         """
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.Abort, click.exceptions.Exit, SystemExit):
+        except click.ClickException as error:
+            if type(error) is not click.ClickException:  # of another class has its own exit code
+                raise
+            raise click.ClickException(in_one_language(error.message)) from error
+        except (click.Abort, click.exceptions.Exit, SystemExit):
             raise
         except Exception as error:
             fault = _lake_fault(error)
             if fault is None:
                 raise
-            raise click.ClickException(str(fault)) from error
+            raise click.ClickException(in_one_language(str(fault))) from error
 
 
 def _lake_fault(error: Exception) -> Exception | None:

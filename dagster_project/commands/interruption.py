@@ -20,15 +20,14 @@ from typing import IO, Any
 
 import click
 
+from dagster_project.commands.words import printed
 from dagster_project.compute import close_executor
 from dagster_project.lake.interruption import SIGNALS
 
 AGAIN_SECONDS = 5.0
 """How often the work is asked to stop until it does: a library may swallow the first time."""
 
-STOPPING = (
-    "Stopping ({name}): what is being written is finished first. The same again ends at once."
-)
+STOPPING = "Stopping ({0}): what is being written is finished first. The same again ends at once."
 
 
 class Interrupted(click.ClickException):
@@ -99,7 +98,7 @@ class Ears:
         elif number in SIGNALS:
             self.first = number
             click.echo(
-                STOPPING.format(name="Ctrl-C" if number == signal.SIGINT else "SIGTERM"), err=True
+                printed(STOPPING, "Ctrl-C" if number == signal.SIGINT else "SIGTERM"), err=True
             )
 
 

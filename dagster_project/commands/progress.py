@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dagster_project.commands.terminal import CONSOLE
+from dagster_project.commands.words import printed
 from dagster_project.console import LISTENERS, STEP_ENDS
 from dagster_project.flow.nights import Night
 
@@ -27,8 +28,9 @@ class Stage:
     @property
     def line(self) -> str:
         """The stage in one line."""
-        last = f", {in_words(self.seconds)} the last time" if self.seconds is not None else ""
-        return f"[bold]{self.name}[/bold] ({self.number} of {self.of}{last})"
+        took = printed(", {0} the last time", in_words(self.seconds or 0))
+        last = took if self.seconds is not None else ""
+        return f"[bold]{self.name}[/bold] ({printed('{0} of {1}', self.number, self.of)}{last})"
 
 
 def seconds_of_last_time(nights: list[Night]) -> Mapping[tuple[str, str], float]:

@@ -27,6 +27,7 @@ from dagster_project.commands.terminal import (
     print_unknown_folders,
     refuse_other_schema,
 )
+from dagster_project.commands.words import chosen_language, in_one_language, printed
 from dagster_project.lake.free_space import fault_in, refuse_little_space
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
@@ -54,6 +55,24 @@ Put a site's delivery there, one folder per site, named by its code \
   {landing}/<SITE>/reads/<reader>/**          a reader's contours, lesions.csv and LOCKED
 Everything is optional but one of clinical/ and dicom/. README.md says more.
 Or try a synthetic study first:  lakehouse simulate && lakehouse run"""
+
+WHAT_TO_PUT_ZH = """没有可处理的内容：{landing} 中没有医院。
+
+请将医院的交付数据放在这里，每家医院一个文件夹，以医院代码命名\
+（大写字母开头，末尾至多两位数字）：
+  {landing}/<SITE>/clinical/patients.csv      每名患者一行
+  {landing}/<SITE>/clinical/treatments.csv    每个已给药周期一行
+  {landing}/<SITE>/clinical/follow_up.csv     每个事件或末次随访一行
+  {landing}/<SITE>/clinical/visits.csv        每日一行：ECOG、症状、是否稳定
+  {landing}/<SITE>/dicom/**                   PACS 导出的 CT、RTSTRUCT、SEG
+  {landing}/<SITE>/reads/<reader>/**          阅片者的勾画、lesions.csv 与 LOCKED
+clinical/ 与 dicom/ 至少一项，其余均可缺。详见 README.zh-CN.md。
+或先试用模拟研究：  lakehouse simulate && lakehouse run"""
+
+INTERRUPTED = (
+    "Interrupted{0}. Steps saved: {1}; the one in work begins anew with the next run. "
+    "{2}: {3}. Go on with `lakehouse run`."
+)
 
 PASSED = "PASSED"
 """Stands in the place of a severity where a check passed."""
@@ -98,13 +117,16 @@ def _run(site: list[str], *, require_model: bool, profile: bool, as_json: bool) 
         with whole(home, "lakehouse run"):
             complete_pending(home)
     if not home.sites():
-        click.echo(WHAT_TO_PUT.format(landing=home.landing), err=as_json)
+        click.echo(_what_to_put(home), err=as_json)
         return 0
     unknown = sorted(set(site) - set(home.sites()))
     if unknown:
         raise click.ClickException(
-            f"{', '.join(unknown)} has neither a delivery folder nor a vault; "
-            f"sites are {', '.join(home.sites())}"
+            printed(
+                "{0} has neither a delivery folder nor a vault; sites are {1}",
+                ", ".join(unknown),
+                ", ".join(home.sites()),
+            )
         )
     refuse_little_space(home)
     refuse_damaged(home)
@@ -129,7 +151,13 @@ def _print_outcome(outcome: Flow, *, as_json: bool) -> None:
         click.echo(json.dumps(asdict(outcome), ensure_ascii=False))
     elif CONSOLE.quiet:
         for line in outcome.failed:
-            click.echo(f"failed {line}", err=True)
+            click.echo(f"{printed('failed')} {line}", err=True)
+
+
+def _what_to_put(home: Home) -> str:
+    """Where a delivery goes."""
+    text = WHAT_TO_PUT_ZH if chosen_language() == "zh" else WHAT_TO_PUT
+    return text.format(landing=home.landing)
 
 
 @dataclass(frozen=True)
@@ -188,15 +216,11 @@ class _Done:
 
     def summary(self) -> str:
         """What is saved, and how to go on."""
-        where = f" in {self.where}" if self.where else ""
-        published = (
+        where = printed(" in {0}", self.where) if self.where else ""
+        published = printed(
             "It was published before" if "published" in self.saved else "Nothing was published"
         )
-        return (
-            f"Interrupted{where}. Steps saved: {len(self.saved)}; "
-            "the one in work begins anew with the next run. "
-            f"{published}: {self.home.published}. Go on with `lakehouse run`."
-        )
+        return printed(INTERRUPTED, where, len(self.saved), published, self.home.published)
 
 
 def _materialised(instance: dg.DagsterInstance, run_id: str) -> list[str]:
@@ -255,9 +279,8 @@ def _run_flow(
     opened &= not gate
     if gate:
         _print_closed_gate(home)
-    CONSOLE.print(
-        f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused."
-    )
+    work = printed("Imaging: {0} computed, {1} reused.", imaging["computed"], imaging["reused"])
+    CONSOLE.print(f"\n{work}")
     broken = tuple(
         sorted((severity, name) for name, severity in checks.items() if severity != PASSED)
     )
@@ -291,7 +314,7 @@ def _print_closed_gate(home: Home) -> None:
     from dagster_project.lake.store import read_lake
 
     with read_lake(home) as lake:
-        print_gate(lake, Words("en"))
+        print_gate(lake, Words(chosen_language()))
 
 
 def _gate_in_words(*, opened: bool, closed: bool) -> str:
@@ -333,7 +356,8 @@ def _evaluations(result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluat
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Runs that were killed, here or by the daemon: nobody waits for them any more."""
     for name in end_dead_runs(instance):
-        CONSOLE.print(f"An earlier run ({name}): {DEAD}.", soft_wrap=True)
+        text = printed("An earlier run ({0}): {1}.", name, in_one_language(DEAD))
+        CONSOLE.print(text, soft_wrap=True)
 
 
 def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, str]:
@@ -356,9 +380,10 @@ def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:
     errors = [name for severity, name in broken if severity == "ERROR"]
     named = f": {', '.join(errors)}" if errors else ""
     colour = "red" if errors else "green"
-    text = (
-        f"{total} checks: [{colour}]{len(errors)} errors[/{colour}]{escape(named)}, "
-        f"{len(broken) - len(errors)} warnings."
+    found = f"[{colour}]{len(errors)}[/{colour}]"
+    warnings = len(broken) - len(errors)
+    text = printed(
+        "{0} checks: errors {1}{2}, warnings {3}.", total, found, escape(named), warnings
     )
     CONSOLE.print(text, soft_wrap=True)
 
@@ -499,18 +524,8 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
         for e in result.all_events
         if e.is_step_success
     }
-    table = Table(
-        "asset",
-        "rows",
-        "computed",
-        "reused",
-        "removed",
-        "refused",
-        "seconds",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
-    )
+    headings = ("asset", "rows", "computed", "reused", "removed", "refused", "seconds")
+    table = Table(*map(printed, headings), box=None, header_style="dim", pad_edge=False)
     for event in result.get_asset_materialization_events():
         metadata = {k: getattr(v, "value", v) for k, v in event.materialization.metadata.items()}
         name = event.asset_key.to_user_string() if event.asset_key else ""
@@ -526,11 +541,9 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
     CONSOLE.print(table)
     for check in (c for c in _evaluations(result) if not c.passed and c.check_name != GATE_CHECK):
         colour = "red" if check.severity.value == "ERROR" else "yellow"
-        CONSOLE.print(
-            f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: "
-            f"{escape(check.description or 'failed')}",
-            soft_wrap=True,
-        )
+        name = f"{check.asset_key.to_user_string()}.{check.check_name}"
+        text = escape(check.description or printed("failed"))
+        CONSOLE.print(f"  [{colour}]{printed('check')}[/{colour}] {name}: {text}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -580,14 +593,14 @@ def _in_our_words(message: str) -> str:
 
 
 def _print_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:
-    CONSOLE.rule("[bold]done[/bold]", align="left")
-    CONSOLE.print(f"{gate} {seconds:.0f} s.")
+    CONSOLE.rule(f"[bold]{printed('done')}[/bold]", align="left")
+    CONSOLE.print(f"{printed(gate)} {seconds:.0f} s.")
     for line in failed:
-        CONSOLE.print(f"[red]failed[/red] {escape(line)}")
+        CONSOLE.print(f"[red]{printed('failed')}[/red] {escape(line)}")
     where = (
         ("pages", home.reports / "index.html"),
         ("analysts", home.published / "lakehouse.duckdb"),
         ("models", home.mlflow),
     )
     for what, path in where:
-        CONSOLE.print(f"  {what:9} {path}", soft_wrap=True)
+        CONSOLE.print(f"  {printed(what):9} {path}", soft_wrap=True)

@@ -23,6 +23,7 @@ from dagster_project.commands.terminal import (
     print_table,
     print_unknown_folders,
 )
+from dagster_project.commands.words import printed
 from dagster_project.domain.cohort.quality import CLOSING
 from dagster_project.flow.home_state import delivery_state, home_state
 from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
@@ -217,7 +218,7 @@ def status(
         return
     if site is not None and site not in home.sites():
         raise click.ClickException(
-            f"there is no site of that code; sites are {', '.join(home.sites())}"
+            printed("there is no site of that code; sites are {0}", ", ".join(home.sites()))
         )
     show_status(home, site=site, lang=lang, every=every, files=files, verify=verify)
 
@@ -291,7 +292,7 @@ def _print_part(words: Words, title: str, part: Callable[[], None]) -> None:
         part()
     except (duckdb.Error, LakeError) as error:
         fault = fault_of(error, find_home())
-        text = str(fault) if fault else words("cannot be shown until that is mended")
+        text = words.reason(str(fault)) if fault else words("cannot be shown until that is mended")
         CONSOLE.print(f"\n[bold]{words(title)}[/bold]: [red]{escape(text)}[/red]", soft_wrap=True)
 
 

@@ -10,25 +10,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dagster_project.commands.words import LANGUAGES, chosen_language, printed
 from dagster_project.lake.home import Home, find_home, listed_sites
 
 CONSOLE = Console(highlight=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LANGUAGES = ("en", "zh")
-"""Languages that commands print in."""
-
 
 def language(of: str = "the output") -> Callable[[Command], Command]:
-    """The option `--lang` of a command, which the environment may set for all of them."""
+    """The option `--lang` of a command; else the environment sets it for all of them."""
     return click.option(
         "--lang",
         type=click.Choice(LANGUAGES),
-        default="en",
-        show_default=True,
-        envvar="LAKEHOUSE_LANG",
-        help=f"Language of {of}.",
+        default=chosen_language,
+        help=f"Language of {of}.  [default: LAKEHOUSE_LANGUAGE, else the locale's]",
     )
 
 
@@ -85,10 +81,13 @@ FORMER_ZH = (
 )
 
 
-def print_unknown_folders(home: Home, lang: str = "en") -> None:
+NO_LAKE = "there is no lake in {0}; make one with `lakehouse run`, or name its folder with --home"
+
+
+def print_unknown_folders(home: Home, lang: str | None = None) -> None:
     """Say how many entries of the delivery folder are no site's, and which vaults are no longer."""
     folders, files = home.strangers()
-    listed, chinese = sorted(listed_sites()), lang == "zh"
+    listed, chinese = sorted(listed_sites()), (lang or chosen_language()) == "zh"
     if folders or files:
         anybody, only = (
             (UNKNOWN_FOLDERS_ZH, NOT_LISTED_ZH) if chinese else (UNKNOWN_FOLDERS, NOT_LISTED)
@@ -136,8 +135,5 @@ def existing_home() -> Home:
     """
     home = find_home()
     if not has_lake(home):
-        raise click.ClickException(
-            f"there is no lake in {home.root}; make one with `lakehouse run`, "
-            "or name its folder with --home"
-        )
+        raise click.ClickException(printed(NO_LAKE, home.root))
     return home

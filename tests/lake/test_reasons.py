@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 
-from dagster_project.lake.reasons import CATALOGUE, chinese_item, chinese_reason
+from dagster_project.lake.reasons import CATALOGUE, chinese_item, chinese_label, chinese_reason
 
 ENTRIES = [
     (section, en, zh)
@@ -28,9 +28,10 @@ def test_every_entry_is_found_and_keeps_what_its_placeholders_hold(
     names = re.findall(r"\{(\w+)\}", english)
     assert sorted(names) == sorted(re.findall(r"\{(\w+)\}", chinese))
     values = {name: f"7{n}" for n, name in enumerate(names)}
-    found = {"items": chinese_item, "reasons": chinese_reason}[section](english.format(**values))
+    look_up = {"items": chinese_item, "reasons": chinese_reason, "figures": chinese_label}
+    found = look_up[section](english.format(**values))
     assert all(value in found for value in values.values())
-    assert re.search(r"[\u4e00-\u9fff]", found)
+    assert re.search(r"[\u4e00-\u9fff\uff00-\uffef]", found) or section == "figures"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+
+SENTENCE = re.compile(r"(?:\b[a-z]{2,}[ ,:;]+){2,}[a-z]{2,}")
+"""Three words of small Latin letters in a row: no name, code or unit is that long."""
 
 
 class Page(HTMLParser):

@@ -14,12 +14,9 @@ from dagster_project.reports.wording import IDENTITY
 from dagster_project.study import load_study
 from tests.reports.browser import CHINESE
 from tests.reports.cohort import MOMENT, bare, whole
-from tests.reports.pages import Page
+from tests.reports.pages import SENTENCE, Page
 
 STUDY = load_study()
-
-SENTENCE = re.compile(r"(?:\b[a-z]{2,}[ ,:;]+){2,}[a-z]{2,}")
-"""Three words of small Latin letters in a row: no name, code or unit of the pages is that long."""
 
 SWITCH = "Language · 语言"
 
