@@ -15,6 +15,7 @@ from typing import NamedTuple
 import psutil
 
 from dagster_project.commands.terminal import print_table
+from dagster_project.commands.words import printed
 from dagster_project.console import LISTENERS, STEP_ENDS
 
 BETWEEN = "between steps"
@@ -73,8 +74,8 @@ class Costs:
         least = LEAST * sum(self.cpu.values())
         small = [step for step, cpu in self.cpu.items() if cpu < least]
         dear = sorted(self.cpu.keys() - small, key=lambda step: -self.cpu[step])
-        others = [self._row(f"{len(small)} other steps", small)] if small else []
-        return [*(self._row(step, [step]) for step in dear), *others]
+        others = [self._row(printed("{0} other steps", len(small)), small)] if small else []
+        return [*(self._row(printed(step), [step]) for step in dear), *others]
 
     def _row(self, name: str, steps: Sequence[str]) -> tuple[str, str, str, str, int]:
         cpu, total = sum(self.cpu[step] for step in steps), sum(self.cpu.values()) or 1.0
@@ -95,4 +96,4 @@ def counted(*, wanted: bool) -> Iterator[None]:
     finally:
         LISTENERS.remove(costs.listen)
         costs.listen("", BETWEEN)
-        print_table(TITLE, COLUMNS, costs.rows())
+        print_table(printed(TITLE), [printed(name) for name in COLUMNS], costs.rows())
