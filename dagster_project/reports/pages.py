@@ -111,6 +111,7 @@ def _environment() -> Environment:
             wording.tone,
             wording.pair,
             wording.coded,
+            wording.excluded,
             wording.triggered,
             wording.rate,
             wording.measure,

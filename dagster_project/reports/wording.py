@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dagster_project.lake.reasons import chinese_label
 from dagster_project.lake.vocabulary import chinese_word
 from dagster_project.study import Study
 
@@ -363,6 +364,12 @@ def fact(column: str, value: object) -> tuple[str, str]:
 def coded(code: object) -> Markup:
     """A code for a page in two languages."""
     return both("{code}", "{code}", code=pair(code))
+
+
+def excluded(code: str) -> Markup:
+    """Why a patient is not in a training cohort, as the figure of the cohort has it."""
+    words = plain(code)
+    return both("{words}", "{words}", words=(words, chinese_label(words)))
 
 
 def triggered(trigger: str) -> Markup:
