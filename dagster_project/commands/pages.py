@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from dagster_project.commands.terminal import existing_home, refuse_other_schema
@@ -17,7 +19,12 @@ from dagster_project.lake.locks import home_locked
         "its order of rows does not reveal whose data came last."
     ),
 )
-def publish(anew: bool) -> None:
+@click.option(
+    "--statistics",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write each table for SAS (.xpt), SPSS (.sav) and Stata (.dta) into this folder.",
+)
+def publish(anew: bool, statistics: Path | None) -> None:
     """Write what analysts open: published/lakehouse.duckdb and published/parquet/latest.
 
     \b
@@ -25,16 +32,23 @@ def publish(anew: bool) -> None:
     Example:
       lakehouse publish && duckdb -readonly .lakehouse/published/lakehouse.duckdb
     """
+    from dagster_project.flow.export import IN_HOME
     from dagster_project.flow.publication import publish_home
+    from dagster_project.flow.statistical_files import write_statistical_files
     from dagster_project.resources import Lakehouse
 
     home, lakehouse = refuse_other_schema(existing_home()), Lakehouse()
+    if statistics and statistics.resolve().is_relative_to(home.root.resolve()):
+        raise click.ClickException(IN_HOME)
     with home_locked(home, "lakehouse publish", waiting=click.echo):
         made = publish_home(lakehouse.lake, home, lakehouse.study, anew=anew)
     click.echo(
         f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: "
         f"{home.published / 'lakehouse.duckdb'}"
     )
+    if statistics:
+        for kind, count in write_statistical_files(made.database, statistics).items():
+            click.echo(f"{kind} {count}: {statistics / kind}")
 
 
 @click.command()
