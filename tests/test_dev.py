@@ -20,7 +20,10 @@ import pytest
 from click.testing import CliRunner
 
 from dagster_project.cli import main
-from dagster_project.commands.dev import MARK
+from dagster_project.commands.dev import MARK, _page_of_runs
+from dagster_project.lake.home import Home
+from models.operation.log import make_experiment
+from models.operation.registry import make_client
 
 DEEP = """
 import signal, subprocess, sys, time
@@ -147,6 +150,15 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path) ->
         )
     assert result.exit_code == 1
     assert f"port {port} of 127.0.0.1 is taken" in result.output
+
+
+def test_the_address_of_mlflow_leads_to_the_newest_training(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").make()
+    assert _page_of_runs(home) == ""
+    client = make_client(home.mlflow_uri)
+    assert _page_of_runs(home) == ""
+    made = make_experiment(client, "lakehouse-T1", home.mlflow, "a description")
+    assert _page_of_runs(home).startswith(f"/#/experiments/{made}/runs")
 
 
 def test_sigterm_leaves_no_process_of_dagster_or_mlflow(tmp_path: Path) -> None:

@@ -87,7 +87,24 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
     )
     _refuse_taken(port, mlflow_port)
     CONSOLE.print("starting Dagster and MLflow; their addresses follow when they answer")
-    run_servers(commands, environment, repository, {"Dagster": port, "MLflow": mlflow_port})
+    run_servers(
+        commands,
+        environment,
+        repository,
+        {"Dagster": port, "MLflow": mlflow_port},
+        {"MLflow": _page_of_runs(home)},
+    )
+
+
+def _page_of_runs(home: Home) -> str:
+    """Where MLflow's page has the newest training; the start page lies two clicks before it."""
+    from models.operation.registry import make_client
+
+    if not home.mlflow_file.is_file():
+        return ""
+    found = make_client(home.mlflow_uri).search_experiments(order_by=["last_update_time DESC"])
+    ids = [one.experiment_id for one in found if one.name != "Default"]
+    return f"/#/experiments/{ids[0]}/runs?workflowType=machine_learning" if ids else ""
 
 
 def _refuse_taken(*ports: int) -> None:
@@ -112,12 +129,14 @@ def run_servers(
     environment: Mapping[str, str],
     folder: Path,
     ports: Mapping[str, int] = MappingProxyType({}),
+    pages: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Run commands until one ends or a signal comes; afterwards no process that they started lives.
 
     1. SIGINT is heard also where it was ignored, as a shell's job in the background does.
     2. Servers get the signals of STAGES in turn; a second signal meanwhile kills them at once.
-    3. The address of each port, by the name of its server, is printed once it answers.
+    3. The address of each port, by the name of its server, is printed once it answers, with the
+       page to begin with.
 
     Raises
     ------
@@ -136,7 +155,7 @@ def run_servers(
             waited_for = dict(ports)
             while not heard and all(server.poll() is None for server in servers):
                 time.sleep(LOOK_SECONDS)
-                _print_what_answers(waited_for)
+                _print_what_answers(waited_for, pages)
         finally:
             _end(servers, mark, lambda: len(heard) > 1)
     if heard:
@@ -146,11 +165,12 @@ def run_servers(
     )
 
 
-def _print_what_answers(waited_for: dict[str, int]) -> None:
+def _print_what_answers(waited_for: dict[str, int], pages: Mapping[str, str]) -> None:
     """Print the addresses that answer, and wait for them no more."""
     for name, port in [(n, p) for n, p in waited_for.items() if answers(p)]:
         del waited_for[name]
-        CONSOLE.print(f"{name} answers: http://127.0.0.1:{port}", soft_wrap=True)
+        page = pages.get(name, "")
+        CONSOLE.print(f"{name} answers: http://127.0.0.1:{port}{page}", soft_wrap=True)
         if not waited_for:
             CONSOLE.print("Ctrl-C stops both")
 

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXPERIMENT = "lakehouse-federated"
+DESCRIPTION = (
+    "Runs over hospitals that share no rows: one run per plan, with its figures. `federated_runs` "
+    "and `federated_results` in the lake have the same rows."
+)
 RUN_TAG = "federated_run"
 LARGEST_NUMBER = 500
 """Figures of one run that are logged; a curve has more, all of them are in the lake."""
@@ -35,7 +39,7 @@ def log_runs(
 
     artifact_root.mkdir(parents=True, exist_ok=True)
     client = make_client(tracking_uri)
-    experiment = make_experiment(client, EXPERIMENT, artifact_root)
+    experiment = make_experiment(client, EXPERIMENT, artifact_root, DESCRIPTION)
     logged = {r.data.tags.get(RUN_TAG) for r in client.search_runs([experiment], max_results=5000)}
     fresh = done.filter(~pl.col("run").is_in([name for name in logged if name]))
     for run in fresh.iter_rows(named=True):

@@ -224,7 +224,12 @@ class Home:
     @property
     def mlflow_uri(self) -> str:
         """MLflow's tracking store."""
-        return f"sqlite:///{self.mlflow / 'mlflow.sqlite'}"
+        return f"sqlite:///{self.mlflow_file}"
+
+    @property
+    def mlflow_file(self) -> Path:
+        """The file of MLflow's tracking store."""
+        return self.mlflow / "mlflow.sqlite"
 
     def make(self) -> Home:
         """Create the folders that are missing, closed to other users.

@@ -22,6 +22,7 @@ from dagster_project.domain.cohort.quality import GateVerdict, gate_closed
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.statistics.roc import auc_delong
+from models.data.datasets import Task
 from models.evaluation.sanity import check_networks
 from models.evaluation.training import TrainedModel, best_model
 from models.learners.learners import Section
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 
 USER = "lakehouse"
 """Said to be the author of every run: no account name of the machine is logged."""
+
+
+EXPERIMENTS = "lakehouse-"
+"""How the names of experiments begin; the task follows."""
+
+NOTE = "mlflow.note.content"
+"""MLflow's tag of a description."""
 
 
 class GateClosedError(RuntimeError):
@@ -128,7 +136,10 @@ def log_models(
     context = _Context(
         client=client,
         experiment=make_experiment(
-            client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root
+            client,
+            f"{EXPERIMENTS}{trained[0].dataset.task.name}",
+            artifact_root,
+            _note(trained[0].dataset.task),
         ),
         record=TrainingRecord(
             trained=tuple(trained),
@@ -199,8 +210,18 @@ def _noted(
     return entries
 
 
-def make_experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
-    """The experiment of that name, made where there is none.
+def _note(task: Task) -> str:
+    """What the page of an experiment says of itself."""
+    return (
+        f"Models that predict from the CTs up to {task.landmark}: {task.label}. One run per "
+        "training; within it one per model, and within that one per fold. Tags name the snapshot "
+        "of the lake, the gate's verdicts and the protocol; `model_runs` in the lake has the same "
+        "rows."
+    )
+
+
+def make_experiment(client: MlflowClient, name: str, artifact_root: Path, note: str) -> str:
+    """The experiment of that name with its description, made where there is none.
 
     An experiment keeps its first artifact folder for ever. One that was made elsewhere (the home
     folder has moved since) is left as it is, and a new one carries the digest of the folder behind
@@ -210,8 +231,12 @@ def make_experiment(client: MlflowClient, name: str, artifact_root: Path) -> str
     for candidate in (name, f"{name}-{hashlib.sha256(location.encode()).hexdigest()[:8]}"):
         found = client.get_experiment_by_name(candidate)
         if found is None:
-            return client.create_experiment(candidate, artifact_location=location)
+            made = client.create_experiment(candidate, artifact_location=location)
+            client.set_experiment_tag(made, NOTE, note)
+            return made
         if found.artifact_location == location and found.lifecycle_stage == "active":
+            if found.tags.get(NOTE) != note:
+                client.set_experiment_tag(found.experiment_id, NOTE, note)
             return found.experiment_id
     raise RuntimeError(
         f"MLflow's experiment {candidate} was deleted; restore it with "

@@ -119,6 +119,16 @@ def registered_name(task: str, role: str = ROLES[0]) -> str:
     return f"response-{task}" if role == ROLES[0] else f"response-{task}-{role.replace('_', '-')}"
 
 
+_DESCRIPTIONS = {
+    ROLES[0]: (
+        "Models that predict from the CTs up to {t.landmark}: {t.label}. For research: none "
+        "decides a treatment. The alias names the version whose predictions the lake holds."
+    ),
+    ROLES[1]: "Negative controls of the models of {t.name}: no model to use.",
+}
+"""Descriptions of registered models, by role."""
+
+
 def register_version(
     client: MlflowClient, model: TrainedModel, snapshot: int, run: str, alias: str | None
 ) -> str:
@@ -128,9 +138,9 @@ def register_version(
     """
     from mlflow.exceptions import MlflowException
 
-    name = registered_name(model.dataset.task.name, role(model))
+    name, task = registered_name(model.dataset.task.name, role(model)), model.dataset.task
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_DESCRIPTIONS[role(model)].format(t=task))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -143,7 +153,14 @@ def register_version(
     }
     version = str(
         client.create_model_version(
-            name, source=f"runs:/{run}/model", run_id=run, tags=tags
+            name,
+            source=f"runs:/{run}/model",
+            run_id=run,
+            tags=tags,
+            description=(
+                f"{model.name}, trained on {len(model.dataset.y)} patients of snapshot {snapshot}; "
+                "figures, card and curves are in its run."
+            ),
         ).version
     )
     if alias:

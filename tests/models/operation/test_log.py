@@ -330,3 +330,23 @@ def test_a_run_read_back_says_what_it_was_trained_with_and_how_it_was_judged(log
         == model.appraisal.figures["brier_bootstrap"].value
     )
     assert logged.run("delta_radiomics").data.tags["python"] == platform.python_version()
+
+
+def test_mlflow_s_pages_say_what_they_show(logged):
+    (experiment,) = (e for e in logged.client.search_experiments() if e.name != "Default")
+    assert DATA.task.label in experiment.tags["mlflow.note.content"]
+    for model in logged.client.search_registered_models():
+        assert model.description
+    version = logged.client.search_model_versions("name = 'response-T1'")[0]
+    row = logged.runs.filter(mlflow_run_id=version.run_id).row(0, named=True)
+    assert version.description.startswith(
+        f"{row['model']}, trained on {row['n_patients']} patients"
+    )
+
+
+def test_an_experiment_of_an_earlier_version_gets_its_description(logged):
+    client, root = logged.client, logged.folder / "mlflow"
+    made = log_module.make_experiment(client, "lakehouse-T9", root, "as it was")
+    assert log_module.make_experiment(client, "lakehouse-T9", root, "as it is") == made
+    assert client.get_experiment(made).tags["mlflow.note.content"] == "as it is"
+    client.delete_experiment(made)
