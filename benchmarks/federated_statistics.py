@@ -34,6 +34,7 @@ from dagster_project.federated.engine.outcomes import Outcome
 from dagster_project.federated.engine.simulation import Federation
 from dagster_project.federated.fixed_point import Floats, to_residues
 from dagster_project.federated.ledger import Budget
+from dagster_project.federated.limits import MIDDLES
 from dagster_project.federated.noise import clip_rows
 from dagster_project.federated.plans import Plan, parse_plan
 from dagster_project.federated.rows import as_table
@@ -277,33 +278,48 @@ def sent_of(plan: Plan, values: Any) -> Floats:
 # -- what the coordinator holds --------------------------------------------------------------------
 
 WINDOW = 6
-"""Values of a window: their floats are shorter than the overlap of the search."""
+WINDOWS = (WINDOW, 200)
+"""Values of a window: the longer one where the values are counts that are mostly 0."""
+
+CHANGES = 8
 
 
 def patterns_of(reference: Reference, hospitals: int) -> dict[tuple[Any, ...], bytes]:
-    """Windows of the first and the last two vectors in three forms; figures of the result."""
+    """Windows of the first and the last two vectors in three forms; figures of the result.
+
+    A limit of DHI is the middle of one of the bins that everybody knows: it is no figure to find.
+    """
     found: dict[tuple[Any, ...], bytes] = {}
     last = max(number for _, number in reference.vectors)
     for (who, number), vector in reference.vectors.items():
         if number not in {1, last - 1, last}:
             continue
-        for at in telling(vector)[:1]:
-            window = vector[at : at + WINDOW]
+        for at, size in [(at, n) for n in WINDOWS for at in telling(vector, n)][:1]:
+            window = vector[at : at + size]
             fixed = to_residues(window, 1 if who == "sum" else hospitals)
             found[who, number, at, "floats"] = window.tobytes()
             found[who, number, at, "residues"] = fixed.tobytes()
-            found[who, number, at, "text"] = json.dumps(window.tolist())[1:-1][:60].encode()
-    for value in figures(next(iter(reference.results.values())))[:3]:
+            found[who, number, at, "text"] = json.dumps(window[:WINDOW].tolist())[1:-1][
+                :60
+            ].encode()
+    told = [v for v in figures(next(iter(reference.results.values()))) if v not in MIDDLES]
+    for value in told[:3]:
         found["result", value, "float"] = np.float64(value).tobytes()
         found["result", value, "text"] = repr(value)[:14].encode()
     return found
 
 
-def telling(vector: Floats) -> list[int]:
-    """Places of windows that chance does not make: of three different values that are not 0."""
-    places = range(max(1, len(vector) - WINDOW + 1))
-    least = min(3, len(vector))
-    return [i for i in places if len(set(vector[i : i + WINDOW].tolist()) - {0.0}) >= least]
+def telling(vector: Floats, size: int) -> list[int]:
+    """Places of windows that chance does not make.
+
+    A short one has three different values that are not 0; a long one, of counts by day, has eight
+    changes from one value to the next.
+    """
+    places = range(max(1, len(vector) - size + 1))
+    if size == WINDOW:
+        least = min(3, len(vector))
+        return [i for i in places if len(set(vector[i : i + size].tolist()) - {0.0}) >= least]
+    return [i for i in places if np.count_nonzero(np.diff(vector[i : i + size])) >= CHANGES]
 
 
 def figures(result: Any) -> list[float]:
@@ -387,6 +403,8 @@ def row(study: Study, federation: Federation, plan: Plan, coordinator: int) -> s
     compared = COMPARED.get(plan.kind)
     difference = f"{compared(study, results):.0e}" if compared else "–"
     planted = len(search.patterns) - 1
+    for what in sorted(search.found, key=str):
+        print(f"  held by the coordinator: {what}", file=sys.stderr, flush=True)
     looked = f"{len(search.found)} of {planted}" if search.looks >= 2 else "NOT SEARCHED"
     plain = found_where_plain({k: v for k, v in search.patterns.items() if k != OWN})
     return (

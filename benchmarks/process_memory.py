@@ -12,7 +12,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 def held(pid: int, patterns: Mapping[Name, bytes]) -> set[Name]:
     """Which of the patterns are anywhere in a process' memory."""
-    found = set()
+    found, longest = set(), max(map(len, patterns.values()))
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb") as memory:
         for line in maps:
@@ -21,17 +21,17 @@ def held(pid: int, patterns: Mapping[Name, bytes]) -> set[Name]:
                 continue
             start, end = (int(edge, 16) for edge in place.split("-"))
             with suppress(OSError, ValueError):
-                for block in blocks(memory, start, end):
+                for block in blocks(memory, start, end, overlap=longest):
                     found |= {name for name, pattern in patterns.items() if pattern in block}
     return found
 
 
 def blocks(
-    memory: BinaryIO, start: int, end: int, size: int = 2**20, overlap: int = 64
+    memory: BinaryIO, start: int, end: int, *, overlap: int, size: int = 2**20
 ) -> Iterator[bytes]:
     """A region's memory block by block; those that were never written to are left out.
 
-    Patterns have to be shorter than the overlap.
+    Patterns are no longer than the overlap.
     """
     for at in range(start, end, size):
         memory.seek(at)
