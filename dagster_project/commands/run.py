@@ -383,7 +383,7 @@ def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:
     found = f"[{colour}]{len(errors)}[/{colour}]"
     warnings = len(broken) - len(errors)
     text = printed(
-        "{0} checks: errors {1}{2}, warnings {3}.", total, found, escape(named), warnings
+        "{0} checks: {1} errors{2}, {3} warnings.", total, found, escape(named), warnings
     )
     CONSOLE.print(text, soft_wrap=True)
 
