@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help setup demo test lint dev lock sbom docs system accountant clean
+.PHONY: help setup demo test lint dev lock sbom bundle bundle-check docs system accountant clean
 
 help:            ## what there is
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
 
 setup: $(VENV)/.ready   ## the environment alone
 
@@ -48,15 +48,23 @@ test: setup system lint   ## everything that CI checks
 
 COMPILE = $(BIN)/uv pip compile --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade --quiet
 
-lock: setup     ## compile requirements/lock.txt and build.txt anew, with the hash of every file
+lock: setup     ## compile requirements/lock.txt, runtime.txt and build.txt anew, with the hash of every file
 	$(PIP) uv
 	$(COMPILE) pyproject.toml requirements/torch_dependencies.in --extra dev --extra federated --no-build-isolation-package pyradiomics \
 	  -o requirements/lock.txt
+	$(COMPILE) pyproject.toml requirements/torch_dependencies.in --extra federated --no-build-isolation-package pyradiomics \
+	  -c requirements/lock.txt -o requirements/runtime.txt
 	$(COMPILE) requirements/build.in -c requirements/lock.txt -o requirements/build.txt
 	$(COMPILE) requirements/accountant.in -o requirements/accountant.txt
 
 sbom: setup     ## components and licences of what runs: build/sbom.cdx.json (CycloneDX), docs/licences.md
 	$(BIN)/python scripts/sbom
+
+bundle: setup   ## a release for hospitals without a network: build/lakehouse-<version>/ (as root)
+	$(BIN)/python scripts/bundle
+
+bundle-check: setup   ## install that release without network or compiler and run the flow in it (as root)
+	$(BIN)/python scripts/bundle-check
 
 docs: setup     ## the generated parts of docs/
 	$(BIN)/python -m dagster_project.lake.dictionary

@@ -56,7 +56,7 @@ def dev(port: int, mlflow_port: int) -> None:
 def serve(home: Home, port: int, mlflow_port: int) -> None:
     """Run Dagster's web server and daemon and MLflow's server until one ends or a signal comes."""
     install_dagster_settings(home)
-    repository = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     environment = os.environ | {"LAKEHOUSE_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster)}
     folder = Path(sys.executable).parent
     commands = (
@@ -64,7 +64,7 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
             str(folder / "dagster"),
             "dev",
             "-w",
-            str(repository / "workspace.yaml"),
+            str(package / "workspace.yaml"),
             "-h",
             "127.0.0.1",
             "-p",
@@ -90,7 +90,7 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
     run_servers(
         commands,
         environment,
-        repository,
+        package.parent,
         {"Dagster": port, "MLflow": mlflow_port},
         {"MLflow": _page_of_runs(home)},
     )
