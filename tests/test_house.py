@@ -14,7 +14,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from setuptools import find_packages
 
 from dagster_project.definitions import defs
 from dagster_project.lake.schema import comment
@@ -173,11 +172,15 @@ def test_the_four_names_are_those_of_this_repository() -> None:
         assert Path(str(found.__file__)).resolve() == REPOSITORY / name / "__init__.py"
 
 
-def test_the_wheel_ships_the_library_alone() -> None:
-    include = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
-    packages = set(find_packages(str(REPOSITORY), include=include))
-    assert "dagster_project.lake" in packages
-    assert not {p.partition(".")[0] for p in packages} & {"assets", "checks", "models", "tests"}
+def test_both_workspaces_load_the_same_definitions() -> None:
+    """One for the units and whoever works in the repository, one for an installed wheel."""
+    found = []
+    for file in (REPOSITORY / "workspace.yaml", REPOSITORY / "dagster_project" / "workspace.yaml"):
+        (place,) = yaml.safe_load(file.read_text(encoding="utf-8"))["load_from"]
+        python_file = place["python_file"]
+        found.append((file.parent / python_file["relative_path"], python_file["location_name"]))
+    assert found[0] == found[1]
+    assert found[0][0].is_file()
 
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
