@@ -59,8 +59,10 @@ OTHERS = {
         "training_cohort",
         "volumes",
         "trial_assessments",
+        "trial_findings",
         "trial_grading",
         "trial_rows",
+        "trial_spellings",
         "trial_visits",
     },
 }
