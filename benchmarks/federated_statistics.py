@@ -310,16 +310,22 @@ def patterns_of(reference: Reference, hospitals: int) -> dict[tuple[Any, ...], b
 
 
 def telling(vector: Floats, size: int) -> list[int]:
-    """Places of windows that chance does not make.
-
-    A short one has three different values that are not 0; a long one, of counts by day, has eight
-    changes from one value to the next.
-    """
+    """Places of windows that chance does not make, of short ones or of long ones of counts."""
     places = range(max(1, len(vector) - size + 1))
-    if size == WINDOW:
-        least = min(3, len(vector))
-        return [i for i in places if len(set(vector[i : i + size].tolist()) - {0.0}) >= least]
-    return [i for i in places if np.count_nonzero(np.diff(vector[i : i + size])) >= CHANGES]
+    tells = is_telling if size == WINDOW else has_many_changes
+    return [i for i in places if tells(vector[i : i + size])]
+
+
+def is_telling(window: Floats) -> bool:
+    """Three different values that are not 0, and no row of numbers: 5, 6, 7 is in any process."""
+    values = set(window.tolist()) - {0.0}
+    steps = set(np.diff(window).tolist())
+    return len(values) >= min(3, len(window)) and (len(steps) > 1 or len(window) < 3)
+
+
+def has_many_changes(window: Floats) -> bool:
+    """Counts by day are mostly 0."""
+    return np.count_nonzero(np.diff(window)) >= CHANGES
 
 
 def figures(result: Any) -> list[float]:
