@@ -302,8 +302,8 @@ def patterns_of(reference: Reference, hospitals: int) -> dict[tuple[Any, ...], b
             found[who, number, at, "text"] = json.dumps(window[:WINDOW].tolist())[1:-1][
                 :60
             ].encode()
-    told = [v for v in figures(next(iter(reference.results.values()))) if v not in MIDDLES]
-    for value in told[:3]:
+    own = [v for v in figures(next(iter(reference.results.values()))) if v not in MIDDLES]
+    for value in own[:3]:
         found["result", value, "float"] = np.float64(value).tobytes()
         found["result", value, "text"] = repr(value)[:14].encode()
     return found

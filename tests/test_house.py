@@ -6,6 +6,7 @@ There is one name everywhere, imports cost nothing, and nothing belongs to one m
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -183,27 +184,24 @@ def test_both_workspaces_load_the_same_definitions() -> None:
     assert found[0][0].is_file()
 
 
-def test_loading_the_definitions_imports_nothing_heavy() -> None:
-    program = (
-        "import sys, runpy; "
-        "runpy.run_path('dagster_project/definitions.py'); "
-        f"print([m for m in {HEAVY!r} if m in sys.modules])"
-    )
+def loaded_by(loading: str, names: tuple[str, ...]) -> list[str]:
+    """Which of these modules a fresh Python has loaded after the statement."""
+    shown = f"print(json.dumps([m for m in {names!r} if m in sys.modules]))"
+    program = f"{loading}\nimport json, sys\n{shown}"
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "[]"
+    loaded: list[str] = json.loads(found.stdout)
+    return loaded
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    loading = "import runpy; runpy.run_path('dagster_project/definitions.py')"
+    assert loaded_by(loading, HEAVY) == []
 
 
 def test_the_command_line_starts_without_dagster() -> None:
-    program = (
-        "import sys, dagster_project.cli; "
-        f"print([m for m in ('dagster', 'polars', *{HEAVY!r}) if m in sys.modules])"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "[]"
+    assert loaded_by("import dagster_project.cli", ("dagster", "polars", *HEAVY)) == []
 
 
 @pytest.mark.parametrize("step", ["scans", "reads", "radiomic_features", "dhi", "habitats"])
@@ -290,11 +288,4 @@ def test_a_module_that_is_gone_is_seen(named: str) -> None:
 
 
 def test_the_state_of_a_home_is_shown_without_dagster_and_scipy() -> None:
-    program = (
-        "import sys, dagster_project.commands.status; "
-        f"print([m for m in ('dagster', 'scipy', *{HEAVY!r}) if m in sys.modules])"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "[]"
+    assert loaded_by("import dagster_project.commands.status", ("dagster", "scipy", *HEAVY)) == []

@@ -453,8 +453,8 @@ def _is_absent_and_there(row: Row, outline: Row | None) -> bool:
 
 
 def _is_there_and_zero(row: Row) -> bool:
-    said = row["present"] is True or (bool(row["too_small"]) and row["present"] is None)
-    return said and 0.0 in (row["ld_mm"], row["sa_mm"])
+    is_there = row["present"] is True or (bool(row["too_small"]) and row["present"] is None)
+    return is_there and 0.0 in (row["ld_mm"], row["sa_mm"])
 
 
 def _scan_of_row(row: Row, found: Mapping[Place, Row], visits: _Visits) -> str | None:
